@@ -47,7 +47,7 @@ def parse(body: bytes) -> Ask:
     where."""
     try:
         data = json.loads(body)
-    except ValueError as error:  # also what is not UTF-8
+    except (ValueError, RecursionError) as error:  # ValueError: also what is not UTF-8
         raise ApiError(
             400, f"We could not parse the JSON body of your request: {error}.", code="invalid_json"
         ) from None

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from itertools import chain
 from random import Random
 
 from .model import Message
@@ -113,7 +114,7 @@ def best_topic(prompt: str) -> Topic | None:
 
 _NUMBERS = {"one": 1, "a single": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "ten": 10}
 _LENGTH = re.compile(
-    rf"(\d+|{'|'.join(_NUMBERS)})[\s-]+(?:or so |short |more )?(token|word|sentence|paragraph)s?\b",
+    rf"(\d{{1,6}}|{'|'.join(_NUMBERS)})[\s-]+(?:or so |short |more )?(token|word|sentence|paragraph)s?\b",
     re.IGNORECASE,
 )
 
@@ -266,7 +267,7 @@ def explain(asked: Sequence[str], seed: int | None) -> str:
         f"I am a simulation and know nothing about that — ask me about {names}. Here is something I do know."
     )
     topic = Random(f"{seed} {asked[-1]}").choice(topics()[:6])
-    return fit(iter([opening, *told(topic, "")]), length)
+    return fit(chain([opening], told(topic, "")), length)
 
 
 def told(topic: Topic, prompt: str) -> Iterator[str]:
@@ -295,6 +296,8 @@ def reply(messages: Sequence[Message], seed: int | None = None) -> str:
     asked = [message.text for message in messages if message.role == "user" and message.text.strip()]
     if not asked:
         return ABOUT_ME
+    if messages[-1].role == "tool":
+        return report(messages)
     if (rest := go_on(messages, seed)) is not None:
         return rest
     for skill in _SKILLS:
@@ -316,6 +319,19 @@ def go_on(messages: Sequence[Message], seed: int | None) -> str | None:
         return None
     whole = reply(before, seed)
     return whole.removeprefix(last.text) if whole.startswith(last.text) and whole != last.text else None
+
+
+def report(messages: Sequence[Message]) -> str:
+    """What the tools answered, told to the reader."""
+    results = [
+        message.text for message in messages[last_of(messages, "user") + 1 :] if message.role == "tool"
+    ]
+    return f"The tools answered → {'; '.join(results)}. That is all I know about it."
+
+
+def last_of(messages: Sequence[Message], role: str) -> int:
+    """The index of the last message of that role, -1 when there is none."""
+    return max((i for i, message in enumerate(messages) if message.role == role), default=-1)
 
 
 def think(prompt: str) -> str:
