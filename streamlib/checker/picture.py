@@ -1,0 +1,126 @@
+"""When values came out of a stream, drawn: expected above, the learner's below, on one time axis.
+
+Time goes from left to right. The first value is a diamond, the others ticks, an error a cross; where several fall
+on one place in the text version, their number stands there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+
+from ..palette import ERROR, EXPECTED, FIRST_TOKEN, TOKEN, WAITING
+from .stage import Outcome
+from .wording import Show, short
+
+COLUMNS = 60  # of the text version
+LISTED = 8  # values named below the picture
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row: what came when, where it ended, and whether in an error."""
+
+    name: str
+    marks: Sequence[tuple[float, str]]
+    ended: float
+    error: str
+
+    def listing(self) -> str:
+        """The row in words."""
+        words = [f"{text} at {at:g} s" for at, text in self.marks[:LISTED]]
+        if len(self.marks) > LISTED:
+            words.append(f"… {len(self.marks)} values in all")
+        if self.error:
+            words.append(f"{self.error} at {self.ended:g} s")
+        return f"{self.name}: {', '.join(words) or 'nothing'}"
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """Two rows on one time axis from 0 to `span` seconds."""
+
+    rows: tuple[Row, Row]
+    span: float
+
+    def plain(self) -> str:
+        width = max(len(row.name) for row in self.rows)
+        lines = [f"{row.name:<{width}}  {self._line(row)}" for row in self.rows]
+        end = f"{self.span:g} s"
+        lines.append(f"{'time':<{width}}  0 s{end:>{COLUMNS - 3}}")
+        return "\n".join([*lines, *(row.listing() for row in self.rows)])
+
+    def _line(self, row: Row) -> str:
+        cells = ["·"] * COLUMNS
+        counts = [0] * COLUMNS
+        for at, _ in row.marks:
+            counts[self._column(at)] += 1
+        for column, count in enumerate(counts):
+            if count:
+                cells[column] = "|" if count == 1 else str(count) if count < 10 else "#"
+        if row.marks and counts[first := self._column(row.marks[0][0])] == 1:
+            cells[first] = "◆"
+        if row.error:
+            cells[self._column(row.ended)] = "✗"
+        return "".join(cells)
+
+    def _column(self, at: float) -> int:
+        return min(COLUMNS - 1, int(at / self.span * COLUMNS)) if self.span else 0
+
+    def html(self) -> str:
+        parts = []
+        for y, row, colour in ((18, self.rows[0], EXPECTED), (46, self.rows[1], TOKEN)):
+            parts.append(_words(0, y + 4, row.name))
+            parts.append(_line(f"{_x(0)}%", f"{_x(1)}%", y, WAITING))
+            for number, (at, text) in enumerate(row.marks):
+                shape = "M0-6 6 0 0 6-6 0Z" if number == 0 else "M-1-6H1V6H-1Z"
+                fill = FIRST_TOKEN if number == 0 else colour
+                parts.append(self._mark(at, y, shape, fill, f"{text} at {at:g} s"))
+            if row.error:
+                words = f"{row.error} at {row.ended:g} s"
+                parts.append(self._mark(row.ended, y, "M-5-5 5 5M-5 5 5-5", ERROR, words))
+        parts.append(_line(f"{_x(0)}%", f"{_x(1)}%", 62, "currentColor"))
+        for share in (0.0, 0.25, 0.5, 0.75, 1.0):
+            anchor = "start" if share == 0 else "end" if share == 1 else "middle"
+            parts.append(_words(_x(share), 76, f"{share * self.span:.3g} s", anchor))
+        listing = "".join(f"<div>{escape(row.listing())}</div>" for row in self.rows)
+        return (
+            f'<svg role="img" aria-label="values over time" width="100%" height="82" '
+            f'style="display:block;overflow:visible;font-size:12px" fill="currentColor">{"".join(parts)}</svg>'
+            f'<div style="font-size:0.9em">{listing}</div>'
+        )
+
+    def _mark(self, at: float, y: int, path: str, colour: str, title: str) -> str:
+        x = _x(at / self.span if self.span else 0)
+        return (
+            f'<svg x="{x:.2f}%" y="{y}" overflow="visible"><path d="{path}" fill="{colour}" stroke="{colour}">'
+            f"<title>{escape(title)}</title></path></svg>"
+        )
+
+
+def _x(share: float) -> float:
+    """Percent of the width; the first 12 belong to the names of the rows."""
+    return 12 + 86 * share
+
+
+def _line(start: str, end: str, y: int, colour: str) -> str:
+    return f'<line x1="{start}" x2="{end}" y1="{y}" y2="{y}" stroke="{colour}"/>'
+
+
+def _words(x: float, y: int, words: str, anchor: str = "start") -> str:
+    return f'<text x="{x:.2f}%" y="{y}" text-anchor="{anchor}">{escape(words)}</text>'
+
+
+def picture_of(expected: Outcome, got: Outcome, show: Show) -> Picture | None:
+    """The picture of two outcomes, or None where there is no time to be seen: no stream, or all at once."""
+    instants = [arrival.at for arrival in (*expected.arrivals, *got.arrivals)]
+    if not any(instants):
+        return None
+    span = max([*instants, *(outcome.ended for outcome in (expected, got) if outcome.error)])
+    return Picture((_row("expected", expected, show), _row("yours", got, show)), span)
+
+
+def _row(name: str, outcome: Outcome, show: Show) -> Row:
+    marks = [(arrival.at, short(arrival.value, show, 24)) for arrival in outcome.arrivals[:500]]
+    return Row(name, marks, outcome.ended, type(outcome.error).__name__ if outcome.error else "")
