@@ -14,13 +14,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from itertools import chain
+from itertools import chain, islice
 from random import Random
 
 from .model import Message
 from .tokens import count_tokens, split_tokens
 
-USUAL_LENGTH = 110  # tokens of an answer when the prompt asks for no length
+USUAL_LENGTH = 90  # tokens of an answer when the prompt asks for no length
 ABOUT_ME = (
     "I am sim-1, the simulated model of the course Token by Token: no neural network, only a small text "
     "about streaming and a clock — set OPENAI_BASE_URL or OPENAI_API_KEY to talk to a real model."
@@ -73,41 +73,6 @@ def sentences(text: str) -> list[str]:
     return [
         found.strip() for found in re.split(r"(?<=[.!?…])\s+(?=[^\s\d]|\d)|\n\s*\n", text) if found.strip()
     ]
-
-
-# --- what the model knows -------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Topic:
-    """A heading of ``topics.md``: the stems that lead to it and its paragraphs."""
-
-    title: str
-    words: frozenset[str]
-    paragraphs: tuple[str, ...]
-
-
-@cache
-def topics() -> tuple[Topic, ...]:
-    """The topics of ``topics.md``, in its order."""
-    text = files(__package__).joinpath("topics.md").read_text(encoding="utf-8")
-    found = []
-    for section in text.split("\n## ")[1:]:
-        title, words, *paragraphs = re.split(r"\n+", section.strip(), maxsplit=2)
-        body = tuple(paragraphs[0].split("\n\n"))
-        found.append(Topic(title, frozenset(keywords(f"{title} {words}")), body))
-    return tuple(found)
-
-
-def best_topic(prompt: str) -> Topic | None:
-    """The topic that shares most words with the prompt; a word in the topic's title counts twice."""
-    asked = set(keywords(prompt))
-
-    def score(topic: Topic) -> int:
-        return len(asked & topic.words) + len(asked & set(keywords(topic.title)))
-
-    best = max(topics(), key=score)  # of equals, the one that stands first in the file
-    return best if score(best) else None
 
 
 # --- how long -------------------------------------------------------------------------------------
@@ -170,6 +135,47 @@ def cut_at_sentence(text: str) -> str:
     """``text`` up to its last full sentence; all of it when there is none."""
     ends = [found.end() for found in re.finditer(r"[.!?…](?=\s|$)", text)]
     return text[: ends[-1]] if ends else text
+
+
+# --- what the model knows -------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """A heading of ``topics.md``: the stems that lead to it, its paragraphs, and all stems in either."""
+
+    title: str
+    words: frozenset[str]
+    paragraphs: tuple[str, ...]
+    all_words: frozenset[str]
+
+
+@cache
+def topics() -> tuple[Topic, ...]:
+    """The topics of ``topics.md``, in its order."""
+    text = files(__package__).joinpath("topics.md").read_text(encoding="utf-8")
+    found = []
+    for section in text.split("\n## ")[1:]:
+        title, words, body = re.split(r"\n+", section.strip(), maxsplit=2)
+        leading = frozenset(keywords(f"{title} {words}"))
+        found.append(Topic(title, leading, tuple(body.split("\n\n")), leading | set(keywords(body))))
+    return tuple(found)
+
+
+def rarity(word: str) -> float:
+    """How much a word tells: one over the number of topics that use it. ``stream`` tells next to nothing."""
+    return 1 / max(1, sum(word in topic.all_words for topic in topics()))
+
+
+def best_topic(prompt: str) -> Topic | None:
+    """The topic whose words the prompt shares, rare ones first; None when it shares none."""
+    asked = set(keywords(_LENGTH.sub(" ", prompt)))
+
+    def score(topic: Topic) -> float:
+        return sum(rarity(word) for word in asked & topic.words)
+
+    best = max(topics(), key=score)  # of equals, the one that stands first in the file
+    return best if score(best) else None
 
 
 # --- skills ---------------------------------------------------------------------------------------
@@ -261,7 +267,9 @@ def explain(asked: Sequence[str], seed: int | None) -> str:
     length = wanted_length(asked[-1])
     for prompt in reversed(asked):
         if topic := best_topic(prompt):
-            return fit(told(topic, prompt), length)
+            # who asks for no length gets no other topic: a haiku is a haiku
+            most = len(topic.paragraphs) if length == Length() else None
+            return fit(islice(told(topic, prompt), most), length)
     names = ", ".join(topic.title for topic in topics()[:6])
     opening = (
         f"I am a simulation and know nothing about that — ask me about {names}. Here is something I do know."
@@ -275,7 +283,7 @@ def told(topic: Topic, prompt: str) -> Iterator[str]:
 
     The paragraph begins that shares most words with the prompt, beside those that led to the topic.
     """
-    asked = set(keywords(prompt)) - topic.words
+    asked = set(keywords(_LENGTH.sub(" ", prompt))) - topic.words
     nearest = max(
         range(len(topic.paragraphs)), key=lambda i: (len(asked & set(keywords(topic.paragraphs[i]))), -i)
     )
@@ -309,16 +317,15 @@ def reply(messages: Sequence[Message], seed: int | None = None) -> str:
 def go_on(messages: Sequence[Message], seed: int | None) -> str | None:
     """The rest of an answer that broke off: the last turn is the model's own, or asks it to continue."""
     *before, last = messages
-    if (
-        last.role == "user"
-        and before
-        and re.match(r"\s*(please )?(continue|go on|carry on)\b", last.text, re.IGNORECASE)
-    ):
+    if last.role == "user" and before and re.search(r"\b(continue|go on|carry on|resume)\b", last.text, re.I):
         *before, last = before
-    if last.role != "assistant" or not last.text or not any(message.role == "user" for message in before):
+    if last.role != "assistant" or not any(message.role == "user" for message in before):
         return None
     whole = reply(before, seed)
-    return whole.removeprefix(last.text) if whole.startswith(last.text) and whole != last.text else None
+    for said in (last.text, last.text.rstrip()):
+        if said and whole.startswith(said) and whole != said:
+            return whole.removeprefix(said)
+    return None
 
 
 def report(messages: Sequence[Message]) -> str:

@@ -31,7 +31,7 @@ class Profile:
 PROFILES = {
     "fast": Profile(ttft=0.12, ttft_spread=0.15, rate=150, gap_spread=0.35, chunk=(0.5, 0.25, 0.15, 0.1)),
     "typical": Profile(ttft=0.35, ttft_spread=0.2, rate=50, gap_spread=0.3, chunk=(0.75, 0.17, 0.08)),
-    "slow": Profile(ttft=1.2, ttft_spread=0.25, rate=16, gap_spread=0.4, chunk=(0.9, 0.1)),
+    "slow": Profile(ttft=1.2, ttft_spread=0.25, rate=20, gap_spread=0.4, chunk=(0.9, 0.1)),
     "reasoning": Profile(
         ttft=0.5, ttft_spread=0.2, rate=60, gap_spread=0.3, chunk=(0.7, 0.2, 0.1), thinks=True
     ),
