@@ -5,8 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 # uv installs the pinned set in seconds. It does not read pip's settings: where it fails, pip tries with them.
-# Compiling to bytecode now makes the first cell run sooner than it saves to leave it out.
-install = $(BIN)/python -m uv pip install --quiet --compile-bytecode --python $(BIN)/python -c constraints.txt $(1) \
+# No --compile-bytecode: it would put off the first cell by more than it saves afterwards.
+install = $(BIN)/python -m uv pip install --quiet --python $(BIN)/python -c constraints.txt $(1) \
 	|| $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt $(1)
 
 .PHONY: help lab test
