@@ -1,14 +1,15 @@
-'''The judge: it runs a learner's function on a virtual clock and says in one sentence what is right and what is not.
+'''The judge: it plays a learner's function on a virtual clock and says in a sentence what is not right.
 
-It belongs to every lesson and knows no exercise. Learner code runs with the learner's rights, in the same process:
-this is teaching, not a sandbox. What holds the interpreter itself (one endless call into C) cannot be stopped.
+It belongs to every lesson and knows no exercise. Learner code runs with the learner's rights, in the same
+process: this is teaching, not a sandbox. What holds the interpreter itself (one endless call into C) cannot
+be stopped.
 
 How to write an exercise
 ------------------------
-An exercise is a reference function and data about it, in `streamlib/exercises/lesson_N.py`. The reference's name,
-signature and docstring are the exercise's: the notebook's stub has the same three, and the body
-`raise NotImplementedError`. The docstring holds an example that runs (a doctest; `await` is allowed in it).
-Cases say what to call it with, never what comes out: the reference says that.
+An exercise is a reference function and data about it, in `streamlib/exercises/lesson_N.py`. The reference's
+name, signature and docstring are the exercise's: the notebook's stub has the same three, and the body `raise
+NotImplementedError`. The docstring holds an example that runs (a doctest; `await` is allowed in it). Cases
+say what to call it with, never what comes out: the reference says that.
 
 A plain function::
 
@@ -38,12 +39,14 @@ A plain function::
         return list(map(int, filter(None, text.split(","))))
 
 At least three mistakes that learners really write, and at least three right answers counting the reference. A
-mistake is recognised when it plays the learner's first failing case just as the learner does: the same values at the
-same instants, the same exception, the same source left open. Its message says what to think about, not the answer;
-input, expected and got are put before it. A mistake's id (`Verdict.mistake`) is its function's name. Put the plain
+mistake is recognised when it plays the learner's first failing case just as the learner does: the same values
+at the same instants, the same exception, the same source left open. Its message says what to think about, not
+the answer; input, expected and got are put before it. A mistake's id (`Verdict.mistake`) is its function's
+name. Put the plain
 cases first: the first case that fails is the one that is shown.
 
-A generator over an iterable. A `Source` delivers values over time and is watched; a list would hide laziness::
+A generator over an iterable. A `Source` delivers values over time and is watched; a list would hide
+laziness::
 
     exercise = Exercise(
         split_lines,  # def split_lines(chunks: Iterable[bytes]) -> Iterator[str]
@@ -55,7 +58,8 @@ A generator over an iterable. A `Source` delivers values over time and is watche
         ...
     )
 
-A coroutine over a stream. `kind="response"` is what `AsyncOpenAI` returns: `async for`, `async with`, `close()`::
+A coroutine over a stream. `kind="response"` is what `AsyncOpenAI` returns: `async for`, `async with`,
+`close()`::
 
     exercise = Exercise(
         stop_at,  # async def stop_at(stream: AsyncIterable[str], marker: str) -> str
@@ -76,22 +80,24 @@ An async generator. Its values are compared one by one, with the instant of each
         ...
     )
 
-For other arguments (a queue somebody fills) there is `Build`, and for other ways to use the function `Case(play=…)`.
+For other arguments (a queue somebody fills) there is `Build`, and for other ways to use the function
+`Case(play=…)`.
 
 What is compared, in this order: does it end; the exception (its type, a subclass will do); the kind of result
-(value, coroutine, generator, async generator); the values (`wording.same`); seconds in `time.sleep` inside async code;
-the instant of each value and of the end, neither later nor earlier than the reference's; how far it read ahead;
-whether each source is closed where the reference closes it; tasks left running; arguments changed.
+(value, coroutine, generator, async generator); the values (`wording.same`); seconds in `time.sleep` inside
+async code; the instant of each value and of the end, neither later nor earlier than the reference's; how far
+it read ahead; whether each source is closed where the reference closes it; tasks left running; arguments
+changed.
 
-Inside judged code `asyncio.sleep`, timeouts, queues and task groups cost no real time; `time.sleep`, `time.time`,
-`time.monotonic` and `time.perf_counter` follow the virtual clock; `asyncio.to_thread` is played on it. `random` is seeded
-anew for each run. `datetime.now()` is not virtual, and sockets are not there.
+Inside judged code `asyncio.sleep`, timeouts, queues and task groups cost no real time; `time.sleep`,
+`time.time`, `time.monotonic` and `time.perf_counter` follow the virtual clock; `asyncio.to_thread` is played
+on it. `random` is seeded anew for each run. `datetime.now()` is not virtual, and sockets are not there.
 '''
 
 from .card import Block, Card, Code, Text
 from .exercise import Build, Case, Exercise, Mistake, Source
 from .judge import judge
-from .progress import Attempts
+from .progress import Attempts, Tally
 from .stage import Stage
 from .verdict import CheckFailed, State, Verdict
 
@@ -108,6 +114,7 @@ __all__ = [
     "Source",
     "Stage",
     "State",
+    "Tally",
     "Text",
     "Verdict",
     "judge",

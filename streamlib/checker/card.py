@@ -18,7 +18,7 @@ Mood = Literal["good", "bad", "neutral"]
 _COLOUR: dict[Mood, str] = {"good": EXPECTED, "bad": ERROR, "neutral": WAITING}
 _SIGN: dict[Mood, str] = {"good": "✓", "bad": "✗", "neutral": "○"}
 
-_FONT = "var(--jp-ui-font-color1, #222)"
+_FRAME = "padding:2px 12px;margin:4px 0;color:var(--jp-ui-font-color1, #222)"
 _CODE = "font-family:var(--jp-code-font-family, monospace);font-size:0.92em"
 
 
@@ -75,7 +75,7 @@ class Card:
     def _repr_html_(self) -> str:
         body = "".join(block.html() for block in self.blocks)
         return (
-            f'<div style="border-left:4px solid {_COLOUR[self.mood]};padding:2px 12px;margin:4px 0;color:{_FONT}">'
+            f'<div style="{_FRAME};border-left:4px solid {_COLOUR[self.mood]}">'
             f'<p style="margin:4px 0"><b>{_SIGN[self.mood]} {_inline(self.heading)}</b></p>{body}</div>'
         )
 

@@ -1,8 +1,8 @@
 """Time that costs nothing: a clock that jumps, and an event loop that runs on it.
 
-When every task waits, the loop does not wait: it sets the clock to the next instant at which something is due.
-So a minute of `asyncio.sleep` takes microseconds, and each instant is known exactly. The loop touches no file
-descriptor and starts no thread, which lets it run anywhere, a browser's kernel included.
+When every task waits, the loop does not wait: it sets the clock to the next instant at which something is
+due. So a minute of `asyncio.sleep` takes microseconds, and each instant is known exactly. The loop touches no
+file descriptor and starts no thread, which lets it run anywhere, a browser's kernel included.
 """
 
 from __future__ import annotations
@@ -11,7 +11,9 @@ import asyncio
 import threading
 from collections.abc import Callable
 from contextvars import Context
-from typing import Any
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 START = (
     1024.0  # what the clock shows at the beginning: not 0, so that `if not started:` works as in real life
@@ -76,29 +78,26 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def time(self) -> float:
         return self.clock.time()
 
-    def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> Any:
+    def run_in_executor(  # type: ignore[override]
+        self, executor: object, func: Callable[..., T], *args: Any
+    ) -> asyncio.Future[T]:
         """A worker thread, played: `func` runs now; its result arrives after the time it slept."""
-        future = self.create_future()
+        played: asyncio.Future[T] = self.create_future()
         self.clock.offloaded = 0.0
         try:
-            result, error = func(*args), None
-        except Exception as raised:
-            result, error = None, raised
+            played.set_result(func(*args))
+        except Exception as error:
+            played.set_exception(error)
         finally:
             spent, self.clock.offloaded = self.clock.offloaded, None
 
-        def deliver() -> None:
-            if future.done():
-                return
-            if error is not None:
-                future.set_exception(error)
-            else:
-                future.set_result(result)
+        async def later() -> T:
+            await asyncio.sleep(spent)
+            return played.result()
 
-        self.call_later(spent, deliver)
-        return future
+        return self.create_task(later())
 
-    def call_soon_threadsafe(
+    def call_soon_threadsafe(  # type: ignore[override]
         self, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> asyncio.Handle:
         if self.clock.offloaded is not None:  # called from a played thread, at that thread's own instant

@@ -1,7 +1,7 @@
 """Two outcomes of one case, the reference's and the learner's: the first thing that differs, in words.
 
-The order of the rules is the order in which a learner would want to know: the wrong kind of result first, then an
-exception, then wrong values, then the right values at the wrong time, then what is left open behind it.
+The order of the rules is the order in which a learner would want to know: the wrong kind of result first,
+then an exception, then wrong values, then right values at the wrong time, then what is left open.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
-from .stage import Arrival, Outcome
+from .stage import Outcome, Shape
 from .wording import Show, contrast, contrast_items, same, short
 
 INSTANT = 1e-6  # seconds; instants are sums of floats
@@ -23,11 +23,12 @@ class Difference:
     facts: str
     cause: str = ""
     mistake: str | None = None  # the id of a mistake that any function can have
+    raised: bool = False  # by an exception that should not have been
 
 
 def difference(expected: Outcome, got: Outcome, show: Show) -> Difference | None:
     """The first difference that makes the learner's outcome wrong, or None."""
-    for rule in (_stuck, _error, _shape, _values, _blocked, _timing, _reading, _closing, _tasks, _inputs):
+    for rule in (_stuck, _shape, _error, _values, _blocked, _timing, _reading, _closing, _tasks, _inputs):
         if found := rule(expected, got, show):
             return found
     return None
@@ -75,14 +76,21 @@ def _error(expected: Outcome, got: Outcome, show: Show) -> Difference | None:
         return Difference(
             "error", f"expected {_error_text(expected.error)}, got {_result_text(got, show)} and no error"
         )
-    if expected.error is None:
+    wanted = _error_text(expected.error) if expected.error else _result_text(expected, show)
+    if expected.error is None or not isinstance(got.error, type(expected.error)):
         return Difference(
-            "error", f"expected {_result_text(expected, show)}, but it raised {_error_text(got.error)}{line}"
+            "error",
+            f"expected {wanted}, but it raised {_error_text(got.error)}{line}",
+            _raised_hint(got),
+            raised=True,
         )
-    if not isinstance(got.error, type(expected.error)):
-        wanted = _error_text(expected.error)
-        return Difference("error", f"expected {wanted}, but it raised {_error_text(got.error)}{line}")
     return None
+
+
+def _raised_hint(got: Outcome) -> str:
+    if isinstance(got.error, SystemExit):
+        return "`sys.exit()` ends the whole program, the notebook's kernel too. Use `return`."
+    return _unawaited(got)
 
 
 def _error_text(error: BaseException) -> str:
@@ -98,85 +106,63 @@ def _result_text(outcome: Outcome, show: Show) -> str:
 
 def _shape(expected: Outcome, got: Outcome, show: Show) -> Difference | None:
     """The wrong kind of result: nearly always one keyword too many or too few."""
-    if got.shape == expected.shape:
+    if got.shape == expected.shape or "nothing" in (got.shape, expected.shape):
         return None
-    returned_none = got.returned is None
+    returned = f"`{short(got.returned, show)}`"
     match expected.shape, got.shape:
         case "async generator", "coroutine":
-            return Difference(
-                "shape",
-                f"expected a stream (an async generator), got a coroutine that gives `{short(got.returned, show)}`",
-                "There is no `yield` in it. `async def` with `yield` makes a stream; "
-                "with `return` it gives one value at the end.",
-                "forgot_yield",
+            given = "a coroutine" + ("" if got.error else f" that gives {returned}")
+            cause = (
+                "There is no `yield` in it: `async def` with `yield` makes a stream, "
+                "`async def` with `return` gives one value at the end."
             )
+            mistake = "forgot_yield"
         case "async generator", "coroutine of a stream":
-            return Difference(
-                "shape",
-                "expected a stream (an async generator), got a coroutine that returns a stream",
-                "The caller would have to `await` it before `async for`. `yield` the values in this function itself, "
-                "or make it a plain `def` that returns the stream.",
-                "superfluous_async",
+            given = "a coroutine that returns one"
+            cause = (
+                "The caller would have to `await` it before `async for`. `yield` the values in this function "
+                "itself, or make it a plain `def` that returns the stream."
             )
+            mistake = "superfluous_async"
         case "async generator", "generator":
-            return Difference(
-                "shape",
-                "expected an async generator, got a plain generator",
-                "`async for` works only on what an `async def` with `yield` gives.",
-                "forgot_async",
-            )
+            given = "a plain generator"
+            cause = "`async for` needs what an `async def` with `yield` gives."
+            mistake = "forgot_async"
         case "async generator", "value":
-            return Difference(
-                "shape",
-                f"expected an async generator, got `{short(got.returned, show)}`",
-                "Write `async def`, and `yield` each value as it arrives.",
-                "forgot_return" if returned_none else "forgot_yield",
-            )
+            given = returned
+            cause = "Write `async def`, and `yield` each value as it arrives."
+            mistake = "forgot_yield"
         case "generator", "value":
-            return Difference(
-                "shape",
-                f"expected an iterator, got `{short(got.returned, show)}`",
-                "It gives nothing back: did you forget `yield`?"
-                if returned_none
-                else "`yield` each value as soon as it is known, instead of returning all of them at the end.",
-                "forgot_yield",
-            )
+            given = returned
+            cause = "`yield` each value as soon as it is known, instead of returning all of them at the end."
+            if got.returned is None:
+                cause = "It gives nothing back: did you forget `yield`?"
+            mistake = "forgot_yield"
         case (("generator" | "value"), ("coroutine" | "async generator" | "coroutine of a stream")):
-            return Difference(
-                "shape",
-                f"expected {'an iterator' if expected.shape == 'generator' else 'a value'}, "
-                f"got {_AN[got.shape]}",
-                "Nothing here has to wait: write `def`, without `async`.",
-                "superfluous_async",
-            )
-        case "value", "generator":
-            return Difference(
-                "shape",
-                f"expected `{short(expected.returned, show)}`, got a generator",
-                "A generator has not computed anything yet. Collect the values (`list(…)`) and `return` them.",
-                "yield_instead_of_return",
-            )
+            given = _A[got.shape]
+            cause = "Nothing here has to wait: write `def`, without `async`."
+            mistake = "superfluous_async"
         case "coroutine", "value":
-            return Difference(
-                "shape",
-                f"expected a coroutine to await, got `{short(got.returned, show)}`",
-                "The caller writes `await`, so this must be an `async def`.",
-                "forgot_async",
-            )
+            given = returned
+            cause = "The caller writes `await`, so this must be an `async def`."
+            mistake = "forgot_async"
+        case _, "generator":
+            given = _A[got.shape]
+            cause = "A generator has not computed anything yet. Collect the values and `return` them."
+            mistake = "yield_instead_of_return"
         case _:
-            return Difference(
-                "shape",
-                f"expected {_AN[expected.shape]}, got {_AN[got.shape]}",
-                "`return` one value at the end instead of `yield`.",
-                "yield_instead_of_return",
-            )
+            given = _A[got.shape]
+            cause = "`return` one value at the end instead of `yield`."
+            mistake = "yield_instead_of_return"
+    return Difference("shape", f"expected {_A[expected.shape]}, got {given}", cause, mistake)
 
 
-_AN = {
+_A: dict[Shape, str] = {
+    "nothing": "nothing",
     "value": "a value",
-    "coroutine": "a coroutine",
-    "generator": "a generator",
-    "async generator": "an async generator",
+    "coroutine": "a coroutine to await",
+    "generator": "an iterator that gives its values one by one",
+    "async generator": "a stream (an async generator)",
     "coroutine of a stream": "a coroutine that returns a stream",
 }
 
@@ -218,27 +204,27 @@ def _blocked(expected: Outcome, got: Outcome, show: Show) -> Difference | None:
     return Difference(
         "blocked",
         f"the event loop stood still for {got.blocked:g} s in `time.sleep`",
-        "While `time.sleep` sleeps, nothing else runs, no other stream either. Write `await asyncio.sleep(…)`.",
+        "While `time.sleep` sleeps, no other stream gets a turn. Write `await asyncio.sleep(…)`.",
         "blocks_the_loop",
     )
 
 
 def _timing(expected: Outcome, got: Outcome, show: Show) -> Difference | None:
-    """Each value comes out when the reference gives it. Later is buffering; earlier skips a wait that was asked for."""
+    """Each value comes out when the reference gives it: later is buffering, earlier skips a wait."""
     for number, (wanted, given) in enumerate(zip(expected.arrivals, got.arrivals, strict=True), 1):
         if abs(wanted.at - given.at) < INSTANT:
             continue
         early = given.at < wanted.at
         at_once = len(got.arrivals) > 1 and got.arrivals[0].at == got.arrivals[-1].at
         facts = (
-            f"value {number} of {len(expected.arrivals)} (`{short(given.value, show, 40)}`) should come out at "
-            f"{wanted.at:g} s, and comes out at {given.at:g} s"
+            f"value {number} of {len(expected.arrivals)} (`{short(given.value, show, 40)}`) should come out "
+            f"at {wanted.at:g} s, and comes out at {given.at:g} s"
         )
         if at_once and not early:
             return Difference(
                 "timing",
                 facts,
-                "All values come out together: they are collected first. `yield` each one as soon as it is known.",
+                "All come out together: they are collected first. `yield` each one as soon as it is known.",
                 "collects_first",
             )
         cause = (
@@ -258,21 +244,16 @@ def _timing(expected: Outcome, got: Outcome, show: Show) -> Difference | None:
 
 
 def _reading(expected: Outcome, got: Outcome, show: Show) -> Difference | None:
-    """Nothing is read from the source before it is needed, and no less than is needed."""
-    ahead: list[tuple[Arrival, Arrival]] = [
-        (wanted, given)
-        for wanted, given in zip(expected.arrivals, got.arrivals, strict=True)
-        if given.read > wanted.read
-    ]
-    if ahead:
-        wanted, given = ahead[0]
-        return Difference(
-            "reading",
-            f"when `{short(given.value, show, 40)}` came out, {given.read} values had been read from the source; "
-            f"{wanted.read} are enough",
-            "Read the next value only when somebody asks for it.",
-            "reads_ahead",
-        )
+    """Nothing is read from the source before it is needed."""
+    for wanted, given in zip(expected.arrivals, got.arrivals, strict=True):
+        if given.read > wanted.read:
+            return Difference(
+                "reading",
+                f"when `{short(given.value, show, 40)}` came out, {given.read} values had been read from the "
+                f"source; {wanted.read} are enough",
+                "Read the next value only when somebody asks for it.",
+                "reads_ahead",
+            )
     if got.read > expected.read:
         return Difference(
             "reading",
@@ -289,8 +270,8 @@ def _closing(expected: Outcome, got: Outcome, show: Show) -> Difference | None:
             return Difference(
                 "closing",
                 "it leaves its source open when it is done",
-                "An open source goes on working, and a model goes on costing money. Close it also when you stop early "
-                "(`async with aclosing(…)`, or `try` and `finally`).",
+                "An open source goes on working, and a model goes on costing money. Close it, also when you "
+                "stop early: `async with aclosing(…)`, or `try` and `finally`.",
                 "leaves_source_open",
             )
     return None

@@ -1,7 +1,7 @@
-"""What an exercise is made of: a reference, cases, named mistakes, other right answers, hints. All of it is data.
+"""What an exercise is made of: a reference, cases, named mistakes, other right answers, hints.
 
-A `Case` describes one call. It says nothing of the right outcome: the judge runs the reference on the same case,
-under the same virtual clock, so the reference and the check cannot drift apart.
+A `Case` describes one call. It says nothing of the right outcome: the judge runs the reference on the same
+case, under the same virtual clock, so the reference and the check cannot drift apart.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Source:
     kind:
         "async generator"  `async for`, `anext`, `aclose()`
         "response"         like `openai.AsyncStream`: also `async with` and `close()`
-        "iterator"         a plain generator: `for`, `next`, `close()`; waiting for a value passes virtual time
+        "iterator"         a plain generator: `for`, `next`, `close()`; waiting passes virtual time
     """
 
     values: Sequence[object]
@@ -117,10 +117,10 @@ class Mistake:
 
 @dataclass
 class Exercise:
-    """One exercise. The reference's name, signature and docstring are the exercise's; the docstring is its task.
+    """One exercise. The reference's name, signature and docstring are the exercise's.
 
     hints: three, graded: a nudge, the idea, nearly there.
-    show: how a value of this exercise looks in a message, for values whose repr says too much; None means repr.
+    show: how a value looks in a message, where its repr says too much; None means repr.
     """
 
     reference: Solution

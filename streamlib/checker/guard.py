@@ -1,8 +1,8 @@
 """A bound on real time and memory: run a function in a thread of its own, and end that thread if it must be.
 
-A thread is ended by throwing `Halt` into it, again and again, since code may catch it. Code that sits in one long
-call into C (`threading.Event().wait()`) cannot be reached; it is left behind as a daemon thread, mute, and ends when
-that call returns.
+A thread is ended by throwing `Halt` into it, again and again, since code may catch it. Code that sits in one
+long call into C (`threading.Event().wait()`) cannot be reached; it is left behind as a daemon thread, mute,
+and ends when that call returns.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Generic, TypeVar
 
-from .intercept import Halt
+from .intercept import Halt, mute_this_thread
 
 T = TypeVar("T")
 
-KILL_SECONDS = 0.6
+KILL_SECONDS = 0.5
 GIB = 2**30
 
 
@@ -34,7 +34,7 @@ class Overrun(Exception):
 
 
 class _Worker(threading.Thread, Generic[T]):
-    """The thread. `open_to_halt` is true as long as `Halt` may be thrown into it."""
+    """The thread. As long as it is `open_to_halt`, `Halt` may be thrown into it. It never prints."""
 
     def __init__(self, work: Callable[[], T]) -> None:
         super().__init__(name="streamlib check", daemon=True)
@@ -47,6 +47,7 @@ class _Worker(threading.Thread, Generic[T]):
 
     def run(self) -> None:
         try:
+            mute_this_thread()
             self.results.append(self._work())
         except Halt:
             pass
@@ -55,7 +56,7 @@ class _Worker(threading.Thread, Generic[T]):
         self._leave()
 
     def _leave(self) -> None:
-        """From here on nothing is thrown in: an exception inside `threading` itself would break the process."""
+        """From here on nothing is thrown in: inside `threading` itself an exception would do damage."""
         while self.open_to_halt:
             try:
                 with self._turnstile:
@@ -117,11 +118,14 @@ def _watch(done: threading.Event, seconds: float, memory: int) -> str:
 
 
 def _end(worker: _Worker[T]) -> None:
-    """Throw `Halt` until the thread is over.
+    """Throw `Halt` once, and if the code swallows that, throw it until the thread is over.
 
-    With a short switch interval the next one arrives while the handler of the last one still runs, which gets it
-    out of `except BaseException: pass` in a loop.
+    With a short switch interval the next one arrives while the handler of the last one still runs, which gets
+    it out of `except BaseException: pass` in a loop.
     """
+    worker.halt()
+    if worker.done.wait(0.1):
+        return
     interval = sys.getswitchinterval()
     sys.setswitchinterval(1e-5)
     try:

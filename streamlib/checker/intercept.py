@@ -1,7 +1,7 @@
-"""What judged code meets in place of the real `time`, `print` and `input`, in its own thread and nowhere else.
+"""What judged code meets in place of the real `time`, `print` and `input`.
 
-The module-level functions are replaced while a check runs; each replacement asks whether the current thread is
-being judged and calls the real function when it is not. So a progress bar in another thread goes on undisturbed.
+The functions of the modules are replaced while a check runs. Each replacement asks whether the current thread
+is being judged, and calls the real function when it is not: other threads notice nothing.
 """
 
 from __future__ import annotations
@@ -26,13 +26,20 @@ class Halt(SystemExit):
     """Thrown into judged code by the guard when real time or memory runs out."""
 
 
-_here = threading.local()
+_here = (
+    threading.local()
+)  # .stage: what this thread plays on; .mute: whether it prints nothing outside of that
 _recorded: list[warnings.WarningMessage] = []
 
 
 def stage_here() -> Stage | None:
     """The stage this thread plays on, or None when nothing is judged here."""
     return getattr(_here, "stage", None)
+
+
+def mute_this_thread() -> None:
+    """From now on what this thread prints goes to a stage or nowhere."""
+    _here.mute = True
 
 
 @contextmanager
@@ -57,10 +64,10 @@ class _Print:
         self.real = real
 
     def write(self, text: str) -> int:
-        stage = stage_here()
-        if stage is None:
-            return int(self.real.write(text) or 0)
-        stage.write(str(text))
+        if stage := stage_here():
+            stage.write(str(text))
+        elif not getattr(_here, "mute", False):
+            self.real.write(text)
         return len(text)
 
     def writelines(self, lines: Any) -> None:
@@ -68,7 +75,7 @@ class _Print:
             self.write(line)
 
     def flush(self) -> None:
-        if stage_here() is None:
+        if stage_here() is None and not getattr(_here, "mute", False):
             self.real.flush()
 
     def __getattr__(self, name: str) -> Any:
@@ -148,7 +155,7 @@ class Interception:
                 setattr(sys, name, printer.real)
 
     def _set(self, names: dict[str, Any], name: str, value: Any) -> None:
-        """Replace, and remember how to put the old value back unless somebody else has changed it meanwhile."""
+        """Replace, and remember how to put the old value back unless somebody else has changed it."""
         old = names[name]
         names[name] = value
 

@@ -1,7 +1,7 @@
 """When values came out of a stream, drawn: expected above, the learner's below, on one time axis.
 
-Time goes from left to right. The first value is a diamond, the others ticks, an error a cross; where several fall
-on one place in the text version, their number stands there.
+Time goes from left to right. The first value is a diamond, the others ticks, an error a cross; where several
+fall on one place in the text version, their number stands there.
 """
 
 from __future__ import annotations
@@ -84,18 +84,19 @@ class Picture:
         for share in (0.0, 0.25, 0.5, 0.75, 1.0):
             anchor = "start" if share == 0 else "end" if share == 1 else "middle"
             parts.append(_words(_x(share), 76, f"{share * self.span:.3g} s", anchor))
+        drawing = "".join(parts)
         listing = "".join(f"<div>{escape(row.listing())}</div>" for row in self.rows)
         return (
             f'<svg role="img" aria-label="values over time" width="100%" height="82" '
-            f'style="display:block;overflow:visible;font-size:12px" fill="currentColor">{"".join(parts)}</svg>'
+            f'style="display:block;overflow:visible;font-size:12px" fill="currentColor">{drawing}</svg>'
             f'<div style="font-size:0.9em">{listing}</div>'
         )
 
     def _mark(self, at: float, y: int, path: str, colour: str, title: str) -> str:
         x = _x(at / self.span if self.span else 0)
         return (
-            f'<svg x="{x:.2f}%" y="{y}" overflow="visible"><path d="{path}" fill="{colour}" stroke="{colour}">'
-            f"<title>{escape(title)}</title></path></svg>"
+            f'<svg x="{x:.2f}%" y="{y}" overflow="visible">'
+            f'<path d="{path}" fill="{colour}" stroke="{colour}"><title>{escape(title)}</title></path></svg>'
         )
 
 
@@ -113,7 +114,9 @@ def _words(x: float, y: int, words: str, anchor: str = "start") -> str:
 
 
 def picture_of(expected: Outcome, got: Outcome, show: Show) -> Picture | None:
-    """The picture of two outcomes, or None where there is no time to be seen: no stream, or all at once."""
+    """The picture of two outcomes, or None where no time is to be seen: no stream, or all at once."""
+    if not got.arrivals and not got.error:
+        return None
     instants = [arrival.at for arrival in (*expected.arrivals, *got.arrivals)]
     if not any(instants):
         return None

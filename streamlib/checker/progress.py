@@ -1,8 +1,8 @@
 """What a learner has tried, kept over kernel restarts: one JSON object a line, only ever appended.
 
-The file is `attempts.jsonl` in `$STREAMLIB_HOME` (default `~/.streamlib`). Each line has `time` (UTC, ISO 8601),
-`event` ("check", "hint" or "solution") and `exercise`; a check also has `state` and `mistake`. A line that is torn,
-or that another program wrote, is skipped.
+The file is `attempts.jsonl` in `$STREAMLIB_HOME` (default `~/.streamlib`). Each line has `time` (UTC, ISO
+8601), `event` ("check", "hint" or "solution") and `exercise`; a check also has `state` and `mistake`. A line
+that is torn, or that another program wrote, is skipped.
 """
 
 from __future__ import annotations

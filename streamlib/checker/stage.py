@@ -1,7 +1,8 @@
-"""One case, played: call the function on a virtual clock, consume what it gives, and write down what happened.
+"""One case, played: call a function on a virtual clock, consume what it gives, write down what happened.
 
-Nothing here starts a thread or a process, so a case can also be played where there are none. What bounds the real
-time of a case is in `guard`; what judged code meets instead of the real `time.sleep` and `print` is in `intercept`.
+Nothing here starts a thread or a process, so a case can also be played where there are none. What bounds the
+real time of a case is in `guard`; what judged code meets instead of the real `time.sleep` and `print` is in
+`intercept`.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from . import intercept
 from .clock import START, Clock, Stuck, VirtualLoop
 from .exercise import Case, Solution, Source, copied, opened
 
-Shape = Literal["value", "coroutine", "generator", "async generator", "coroutine of a stream"]
+# what calling the function gave; "nothing" when the call itself raised
+Shape = Literal["nothing", "value", "coroutine", "generator", "async generator", "coroutine of a stream"]
 
 PRINT_LIMIT = 2_000  # characters of a learner's prints that are kept
 VALUES = 100_000  # values after which a stream is called endless
@@ -29,7 +31,7 @@ VALUES = 100_000  # values after which a stream is called endless
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """A value that came out of a stream: when (seconds after the call), and how much had been read by then."""
+    """A value that came out of a stream: when (seconds after the call), how much had been read by then."""
 
     at: float
     value: object
@@ -166,7 +168,7 @@ class Stage:
         self.lost = 0  # characters printed beyond the limit
         self.unawaited: list[str] = []
         self.result: object = None  # what the call itself gave, for finding where it waits
-        self.shape: Shape = "value"
+        self.shape: Shape = "nothing"
         self.returned: object = None
         self.error: BaseException | None = None
         self.finished: dict[str, Any] = {}
@@ -197,7 +199,7 @@ class Stage:
         self.arrivals.append(Arrival(self.clock.elapsed, copied(value), read))
 
     async def collect(self, stream: Any, *, take: int | None = None, pause: float = 0.0) -> None:
-        """Consume an async stream as a `Case` says, recording each value; with `take`, close it afterwards."""
+        """Consume an async stream, recording each value; with `take`, close it after that many."""
         try:
             if take != 0:
                 async for value in stream:
@@ -210,7 +212,7 @@ class Stage:
             if take is not None and hasattr(stream, "aclose"):
                 await stream.aclose()
 
-    def collect_now(self, stream: Iterator[object], *, take: int | None = None, pause: float = 0.0) -> None:
+    def collect_now(self, stream: Iterator[Any], *, take: int | None = None, pause: float = 0.0) -> None:
         """The same for a plain iterator; it runs to the end without a turn of the loop."""
         try:
             if take != 0:
@@ -239,6 +241,8 @@ class Stage:
         except BaseException as error:
             if isinstance(error, intercept.Halt):
                 raise
+            if isinstance(error, MemoryError):
+                raise Stuck("it asks for more memory than there is") from error
             self.error = error
         finally:
             self.take_stock(_changed(before, args))
@@ -254,6 +258,8 @@ class Stage:
             self.shape = "async generator"
         elif is_generator_like(result):
             self.shape = "generator"
+        else:
+            self.shape = "value"
         if hasattr(result, "__aiter__"):
             await self.collect(result, take=case.take, pause=case.pause)
         elif is_generator_like(result):
@@ -293,9 +299,10 @@ def _changed(before: list[object], after: tuple[object, ...]) -> bool:
 def run_case(
     solution: Solution, case: Case, *, seconds: float = 1e6, values: int = VALUES, home: str = ""
 ) -> Outcome:
-    """Play `case` with `solution`, in this thread, for at most that many virtual seconds and values of a stream.
+    """Play `case` with `solution`, in this thread.
 
-    `home` is the module whose lines are the learner's, for saying where something happened.
+    `seconds` are virtual and, like `values`, a bound far beyond what the case needs. `home`
+    is the module whose lines are the learner's, for saying where something happened.
     """
     clock = Clock(seconds)
     loop = VirtualLoop(clock)
@@ -336,7 +343,7 @@ def run_case(
 
 
 def _clean_up(loop: VirtualLoop) -> None:
-    """Cancel what still runs and close open generators, as `asyncio.run` does, but wait for nothing for ever."""
+    """Cancel what still runs and close open generators, as `asyncio.run` does, but never wait for ever."""
     try:
         loop.clock.limit = loop.clock.now + 1.0
         tasks = asyncio.all_tasks(loop)

@@ -20,7 +20,7 @@ _MOOD: dict[State, Mood] = {
 
 
 class CheckFailed(AssertionError):
-    """A check that a graded cell required did not pass. In a notebook it shows its message and no traceback."""
+    """A check that a graded cell requires did not pass. In a notebook it shows its message alone."""
 
     def _render_traceback_(self) -> list[str]:
         return [str(self)]
@@ -30,7 +30,8 @@ class CheckFailed(AssertionError):
 class Verdict:
     """What the judge says of one answer.
 
-    state: "not attempted", "right", "wrong", "raised" (an exception of the answer) or "stuck" (it never ends).
+    state: "not attempted", "right", "wrong", "raised" (an exception of the answer) or "stuck" (it never
+        ends).
     message: why, in a sentence or two. mistake: the id of a recognised mistake, or None.
     details: what else the card shows: a picture, what was printed.
     """

@@ -1,4 +1,4 @@
-"""How values and calls look in a sentence: short, and where two long values differ, the place where they do."""
+"""How values and calls look in a sentence: short, and of two long values the place where they differ."""
 
 from __future__ import annotations
 
@@ -17,15 +17,11 @@ def text_of(value: object, show: Show) -> str:
     """The whole value as text: its repr, with the exercise's own `show` for what is inside."""
     if (shown := show(value)) is not None:
         return shown
-    if type(value) in (list, tuple):
-        inside = ", ".join(text_of(item, show) for item in value)  # type: ignore[attr-defined]
-        return (
-            f"[{inside}]"
-            if type(value) is list
-            else f"({inside}{',' if inside and ',' not in inside else ''})"
-        )
-    if type(value) is dict:
-        return "{" + ", ".join(f"{k!r}: {text_of(v, show)}" for k, v in value.items()) + "}"  # type: ignore[attr-defined]
+    if isinstance(value, (list, tuple)) and type(value) in (list, tuple):
+        inside = ", ".join(text_of(item, show) for item in value)
+        return f"[{inside}]" if type(value) is list else f"({inside},)" if len(value) == 1 else f"({inside})"
+    if isinstance(value, dict) and type(value) is dict:
+        return "{" + ", ".join(f"{key!r}: {text_of(item, show)}" for key, item in value.items()) + "}"
     if isinstance(value, Build):
         return value.shown
     if isinstance(value, Source):
@@ -119,14 +115,14 @@ _NOTHING = object()
 def same(a: object, b: object) -> bool:
     """Whether an answer is as good as the expected one.
 
-    Numbers are equal up to a millionth (a time is a sum of many small ones), but `True` is not `1`. A list is not
-    a tuple. A dataclass is equal to another of the same name with equal fields, so that a learner's own copy of
-    a class counts.
+    Numbers are equal up to a millionth (a time is a sum of many small ones), but `True` is not `1`. A list is
+    not a tuple. A dataclass is equal to another of the same name with equal fields, so that a learner's own
+    copy of a class counts.
     """
     if isinstance(a, bool) or isinstance(b, bool):
         return type(a) is type(b) and a == b
     if isinstance(a, (int, float)) and isinstance(b, (int, float)):
-        return a == b or abs(a - b) <= 1e-6 * max(1.0, abs(a), abs(b)) and float in (type(a), type(b))
+        return a == b or (abs(a - b) <= 1e-6 * max(1.0, abs(a), abs(b)) and float in (type(a), type(b)))
     for kind in (list, tuple):
         if isinstance(a, kind) or isinstance(b, kind):
             return isinstance(a, kind) and isinstance(b, kind) and _same_items(a, b)  # type: ignore[arg-type]

@@ -1,22 +1,22 @@
 """The front desk: `check`, `hint`, `solution` and `progress`, as every notebook uses them.
 
-Each `lesson_N.py` beside this file holds the exercises of one lesson. A lesson is loaded when one of its exercises is
-asked for.
+Each `lesson_N.py` beside this file holds the exercises of one lesson. A lesson is loaded when one of its
+exercises is asked for.
 """
 
 from __future__ import annotations
 
 import difflib
+import functools
 import inspect
 import pkgutil
 import re
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable
 from dataclasses import replace
-from functools import cache
 from importlib import import_module
 from typing import Any
 
-from ..checker import Attempts, Block, Card, Code, Exercise, Text, Verdict, judge
+from ..checker import Attempts, Block, Card, Code, Exercise, Tally, Text, Verdict, judge
 
 ATTEMPTS_BEFORE_SOLUTION = 3
 
@@ -24,17 +24,27 @@ ATTEMPTS_BEFORE_SOLUTION = 3
 def check(fn: Callable[..., Any], *, name: str | None = None) -> Verdict:
     """Check a function against the exercise of its name (or of `name`) and say what is right and what is not.
 
-    Works in a notebook, in a script and inside a running event loop; it needs no `await`. Raises TypeError when
-    `fn` is not a function, ValueError when there is no such exercise.
+    Works in a notebook, in a script and inside a running event loop; it needs no `await`. Raises TypeError
+    when `fn` is not a function, ValueError when there is no such exercise.
     """
     require_function(fn)
     exercise = find(name or name_of(fn))
     verdict = judge(fn, exercise)
     attempts = Attempts()
     attempts.add_check(verdict)
-    if attempts.problem:
-        verdict = replace(verdict, details=[*verdict.details, Text(attempts.problem)])
-    return verdict
+    next_step = Text(what_next(verdict, attempts.of(exercise.name)))
+    problem = [Text(attempts.problem)] if attempts.problem else []
+    return replace(verdict, details=[*verdict.details, next_step, *problem])
+
+
+def what_next(verdict: Verdict, tally: Tally) -> str:
+    """Where to go from here, as the last line of a verdict."""
+    name = verdict.exercise
+    if verdict.passed:
+        return f'`solution("{name}")` shows how others wrote it.'
+    if verdict.state != "not attempted" and tally.attempts >= ATTEMPTS_BEFORE_SOLUTION:
+        return f'`hint("{name}")` gives a hint, `solution("{name}")` is open now.'
+    return f'`hint("{name}")` gives a hint.'
 
 
 def hint(name: str | Callable[..., Any]) -> Card:
@@ -102,7 +112,7 @@ def lesson_numbers() -> list[int]:
     return sorted(int(name.removeprefix("lesson_")) for name in names if re.fullmatch(r"lesson_\d+", name))
 
 
-@cache
+@functools.cache
 def lesson(number: int) -> dict[str, Exercise]:
     """The exercises of one lesson by name, in the order of its file."""
     module = import_module(f"{__name__}.lesson_{number}")
@@ -150,7 +160,7 @@ def require_function(fn: object) -> None:
 
 def name_of(fn: Any) -> str:
     """The name a function was defined with, also behind a partial or a method."""
-    while hasattr(fn, "func"):
+    while isinstance(fn, functools.partial):
         fn = fn.func
     name = getattr(fn, "__name__", "")
     if not name or name == "<lambda>":
