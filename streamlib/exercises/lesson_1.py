@@ -41,6 +41,7 @@ sse_messages = Exercise(
         Case('data: {"n": 1}\n\ndata: [DONE]\n\n', note="the stream ends with [DONE]"),
         Case(': keep-alive\n\ndata: {"n": 1}\n\n', note="a comment, which has no data"),
         Case('event: delta\ndata: {"n": 1}\nid: 7\n\n', note="a message with other fields beside data"),
+        Case(': {"ping": 1}\n\ndata: {"n": 1}\n\n', note="a comment that looks like JSON"),
         Case('data:{"n": 1}\n\n', note="no space after the colon"),
         Case(
             'data: {"text": "data: [DONE]"}\n\ndata: {"n": 2}\n\n',
@@ -118,6 +119,27 @@ def takes_every_line(raw: str) -> list[dict[str, Any]]:
         if data and data != "[DONE]":
             messages.append(json.loads(data))
     return messages
+
+
+@sse_messages.mistake(
+    "You take what stands behind `data: ` in every message, and not every message has that: a comment has no data, and "
+    "the space may be missing. Ask first whether a line starts with `data:`."
+)
+def expects_data_in_every_message(raw: str) -> list[dict[str, Any]]:
+    messages = []
+    for message in raw.split("\n\n"):
+        if message.strip():
+            data = message.split("data: ")[1]
+            if data != "[DONE]":
+                messages.append(json.loads(data))
+    return messages
+
+
+@sse_messages.mistake(
+    "You look for JSON anywhere, and a comment may look like JSON too. What counts is the line that starts with `data:`."
+)
+def looks_for_braces(raw: str) -> list[dict[str, Any]]:
+    return [json.loads(found) for found in re.findall(r"\{.*\}", raw)]
 
 
 @sse_messages.mistake(
@@ -520,6 +542,31 @@ def splits_each_chunk(chunks: Iterable[bytes]) -> Iterator[str]:
 
 
 @line_splitter.mistake(
+    "It delivers one line for each chunk, and a chunk may bring several: the others wait until it is too late. Go on "
+    "until there is no line end left (`while`, not `if`)."
+)
+def takes_one_line_from_each_chunk(chunks: Iterable[bytes]) -> Iterator[str]:
+    rest = b""
+    for chunk in chunks:
+        rest += chunk
+        if b"\n" in rest:
+            line, rest = rest.split(b"\n", 1)
+            yield line.decode().removesuffix("\r")
+
+
+@line_splitter.mistake(
+    "A line that was delivered once comes again with the next chunk: it is still in what you keep. Keep only what "
+    "follows the last line end."
+)
+def never_empties_the_rest(chunks: Iterable[bytes]) -> Iterator[str]:
+    rest = b""
+    for chunk in chunks:
+        rest += chunk
+        for line in rest.splitlines():
+            yield line.decode()
+
+
+@line_splitter.mistake(
     "A chunk may end in the middle of a character: `é` is two bytes, and one of them is still on its way. Decode "
     "whole lines, or use an incremental decoder (`codecs.getincrementaldecoder`)."
 )
@@ -857,6 +904,22 @@ def delivers_events_without_data(lines: Iterable[str]) -> Iterator[ServerSentEve
             data = []
         elif field and field[0] == "data":
             data.append(field[1])
+
+
+@event_decoder.mistake(
+    "`parse_field` gives None for a comment, and None has no name and no value to unpack. Ask first whether it is None."
+)
+def unpacks_comments(lines: Iterable[str]) -> Iterator[ServerSentEvent]:
+    data: list[str] = []
+    for line in lines:
+        if line == "":
+            if data:
+                yield ServerSentEvent("\n".join(data))
+            data = []
+        else:
+            name, value = parse_field(line)  # type: ignore[misc]
+            if name == "data":
+                data.append(value)
 
 
 @event_decoder.mistake(
