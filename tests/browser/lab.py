@@ -76,7 +76,7 @@ class Lab:
 
 @contextmanager
 def running_lab(folder: Path, *, environment: dict[str, str] | None = None) -> Iterator[Lab]:
-    """Serve `folder` with the environment's own JupyterLab, away from the user's Jupyter settings."""
+    """``streamlib lab`` on the work folder `folder`, away from the user's own Jupyter settings."""
     with tempfile.TemporaryDirectory(prefix="lab-") as name:
         home = Path(name)
         (home / "config" / "labconfig").mkdir(parents=True)
@@ -90,18 +90,12 @@ def running_lab(folder: Path, *, environment: dict[str, str] | None = None) -> I
         env |= {
             "JUPYTER_CONFIG_DIR": str(home / "config"),
             "JUPYTER_RUNTIME_DIR": str(home / "runtime"),
-            "JUPYTER_PREFER_ENV_PATH": "1",
             "JUPYTERLAB_SETTINGS_DIR": str(home / "settings"),
-            "JUPYTERLAB_WORKSPACES_DIR": str(home / "workspaces"),
             "STREAMLIB_HOME": str(home / "streamlib"),
         } | (environment or {})
-        command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--ServerApp.port_retries=50"]
-        if os.name == "posix" and os.geteuid() == 0:
-            command.append("--allow-root")
+        command = [sys.executable, "-m", "streamlib", "lab", "--no-browser", "--work", str(folder)]
         with (home / "log").open("wb") as log:
-            server = subprocess.Popen(
-                command, cwd=folder, env=env, stdin=subprocess.DEVNULL, stdout=log, stderr=log
-            )
+            server = subprocess.Popen(command, env=env, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         try:
             yield _wait_for_server(server, home)
         finally:
@@ -165,6 +159,13 @@ class OpenNotebook:
         """Run one of JupyterLab's commands, as its menus do."""
         call = f"window.jupyterapp.commands.execute({name!r}, {json.dumps(args or {})})"
         self.page.evaluate(f"async () => {{ {'await ' if wait else ''}{call}; }}")
+
+    def close(self) -> None:
+        """Shut the kernel down and close the page; what was typed or run is not saved."""
+        self.page.evaluate(
+            "async () => { await window.jupyterapp.shell.currentWidget.sessionContext.shutdown(); }"
+        )
+        self.page.context.close()
 
     def cells(self) -> dict[str, Any]:
         """The kernel's status and every code cell: source, execution count, state, outputs."""

@@ -39,27 +39,26 @@ def main() -> int:
     out.mkdir(parents=True)
     live: list[float] = []
 
-    with tempfile.TemporaryDirectory() as name:
+    with tempfile.TemporaryDirectory() as name, running_lab(Path(name)) as lab, open_browser() as browser:
         shutil.copy(args.notebook, name)
-        with running_lab(Path(name)) as lab, open_browser() as browser:
-            notebook = OpenNotebook(new_page(browser), lab, args.notebook.name, dark=args.dark)
+        notebook = OpenNotebook(new_page(browser), lab, args.notebook.name, dark=args.dark)
 
-            def picture() -> None:
-                if args.live and (not live or time.monotonic() - live[-1] >= args.live):
-                    live.append(time.monotonic())
-                    notebook.page.evaluate(RUNNING_CELL)
-                    notebook.page.screenshot(path=out / f"live-{len(live):03d}.png")
+        def picture() -> None:
+            if args.live and (not live or time.monotonic() - live[-1] >= args.live):
+                live.append(time.monotonic())
+                notebook.page.evaluate(RUNNING_CELL)
+                notebook.page.screenshot(path=out / f"live-{len(live):03d}.png")
 
-            problems: list[str] = []
-            started = time.monotonic()
-            if not args.no_run:
-                try:
-                    notebook.run_all(timeout=args.timeout, while_running=picture)
-                except TimeoutError as error:
-                    problems.append(str(error))
-                print(f"Run All took {time.monotonic() - started:.1f} s")
-            problems += notebook.problems()
-            pictures = notebook.shoot(out)
+        problems: list[str] = []
+        started = time.monotonic()
+        if not args.no_run:
+            try:
+                notebook.run_all(timeout=args.timeout, while_running=picture)
+            except TimeoutError as error:
+                problems.append(str(error))
+            print(f"Run All took {time.monotonic() - started:.1f} s")
+        problems += notebook.problems()
+        pictures = notebook.shoot(out)
     for problem in problems:
         print(problem)
     print(f"{len(pictures)} pictures in {out}" + (f", {len(live)} live" if live else ""))

@@ -1,0 +1,74 @@
+"""What a learner sees who calls `streamlib lab`: JupyterLab, the notebooks, widgets that work."""
+
+from __future__ import annotations
+
+import sys
+import textwrap
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+
+import nbformat
+import pytest
+from playwright.sync_api import Browser
+
+from .lab import Lab, OpenNotebook, new_page
+
+Open = Callable[[str], OpenNotebook]
+
+
+def write(work: Path, name: str, *sources: str) -> str:
+    """A notebook in the work folder; returns its name."""
+    notebook = nbformat.v4.new_notebook(
+        cells=[nbformat.v4.new_code_cell(source) for source in sources],
+        metadata={"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}},
+    )
+    nbformat.write(notebook, work / name)
+    return name
+
+
+def test_the_first_screen_is_the_first_notebook(jupyterlab: Lab, browser: Browser) -> None:
+    page = new_page(browser)
+    page.goto(f"{jupyterlab.url}?token={jupyterlab.token}")
+    page.wait_for_selector(".jp-NotebookPanel .jp-Notebook h1", timeout=60_000)
+    assert page.url.endswith("/lab/tree/00_start_here.ipynb")
+    assert page.locator(".jp-Dialog, .jp-toast-button").count() == 0  # no news, no question
+    page.context.close()
+
+
+def test_without_the_token_nothing_is_served(jupyterlab: Lab) -> None:
+    with pytest.raises(urllib.error.HTTPError, match="403"):
+        urllib.request.urlopen(f"{jupyterlab.url}api/contents")
+
+
+def test_a_healthy_notebook_has_no_problems(work: Path, open_notebook: Open) -> None:
+    name = write(
+        work,
+        "healthy.ipynb",
+        "import sys\nprint(sys.prefix)",
+        "import ipywidgets\nslider = ipywidgets.IntSlider(3)\nslider",
+        "import matplotlib.pyplot as plt\nplt.plot([1, 2]);",
+    )
+    notebook = open_notebook(name)
+    cells = notebook.run_all()
+    assert notebook.problems() == []
+    assert [cell["count"] for cell in cells] == [1, 2, 3]
+    assert cells[0]["outputs"][0]["text"].strip() == sys.prefix  # this environment's Python, no other
+    assert notebook.page.locator(".jupyter-widgets.widget-slider").count() == 1
+
+
+def test_the_harness_sees_every_kind_of_problem(work: Path, open_notebook: Open) -> None:
+    broken = """
+        from IPython.display import Image, display
+        display(Image(data=b"x", format="png"))
+        view = {"model_id": "none", "version_major": 2, "version_minor": 0}
+        display({"application/vnd.jupyter.widget-view+json": view}, raw=True)
+        1 / 0
+    """
+    notebook = open_notebook(write(work, "broken.ipynb", textwrap.dedent(broken), "'after'"))
+    notebook.run_all()
+    problems = "\n".join(notebook.problems())
+    assert "ZeroDivisionError" in problems
+    assert "broken picture" in problems
+    assert "widget" in problems.replace("widget-view", "")
