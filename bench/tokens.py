@@ -68,7 +68,7 @@ def texts() -> dict[str, str]:
 
 
 def by_token(text: str, size: int) -> list[str]:
-    """The first `size` tokens of `text`, as chunks. A character that is cut comes whole, with its last token."""
+    """The first `size` tokens of `text`, as chunks. A character that is cut comes with its last token."""
     chunks, pending = [], b""
     for token in encoding().decode_tokens_bytes(encoding().encode_ordinary(text)[:size]):
         pending += token
