@@ -1,8 +1,11 @@
-"""What every test starts from: no state of the person who runs it, no real provider."""
+"""What every test starts from: no state of the person who runs it, no real provider, one embedded model."""
 
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,3 +18,13 @@ def own_home_and_no_provider(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     for name in list(os.environ):
         if name.startswith("OPENAI_"):
             monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="session")
+def sim_server() -> Iterator[str]:
+    """The base URL (ending in /v1) of one ``streamlib serve --profile fast`` for the whole test run."""
+    command = [sys.executable, "-m", "streamlib", "serve", "--profile", "fast", "--exit-with-stdin"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin and process.stdout
+        yield process.stdout.readline().strip()
+        process.stdin.close()

@@ -7,7 +7,7 @@ import json
 from zlib import crc32
 
 from . import structured, text
-from .model import Answer, Ask, Part
+from .model import MAX_PROMPT_TOKENS, Answer, ApiError, Ask, Finish, Part
 from .tokens import count_tokens, split_tokens
 
 # What a chat template adds: a few marker tokens around each message, and the opening of the answer.
@@ -21,10 +21,22 @@ def seed_of(ask: Ask) -> int:
 
 
 def make_answer(ask: Ask, *, thinks: bool = False) -> Answer:
-    """The answer to ``ask``; ``thinks`` puts reasoning before it. ``max_tokens`` bounds both together."""
+    """The answer to ``ask``; ``thinks`` puts reasoning before it. ``max_tokens`` bounds both together.
+
+    A prompt that is too long, or a schema that is none, is an ``ApiError``.
+    """
+    prompt_tokens = count_prompt(ask)
+    if prompt_tokens > MAX_PROMPT_TOKENS:
+        raise ApiError(
+            400,
+            f"This model reads at most {MAX_PROMPT_TOKENS} tokens, and the messages are {prompt_tokens}: "
+            "shorten them, or send them in parts.",
+            param="messages",
+            code="context_length_exceeded",
+        )
     parts: list[Part] = []
-    asked = [message.text for message in ask.messages if message.role == "user"]
     if thinks:
+        asked = [message.text for message in ask.messages if message.role == "user"]
         parts.append(Part("reasoning", tuple(split_tokens(text.think(asked[-1] if asked else "")))))
     calls = structured.choose_calls(ask)
     if calls:
@@ -33,9 +45,8 @@ def make_answer(ask: Ask, *, thinks: bool = False) -> Answer:
         said = structured.reply(ask) if ask.json else text.reply(ask.messages, ask.seed)
         parts.append(Part("text", tuple(split_tokens(cut_at_stop(said, ask.stop)))))
     kept = limit(parts, ask.max_tokens)
-    if kept != parts:
-        return Answer(tuple(kept), "length", count_prompt(ask))
-    return Answer(tuple(kept), "tool_calls" if calls else "stop", count_prompt(ask))
+    finish: Finish = "length" if kept != parts else "tool_calls" if calls else "stop"
+    return Answer(tuple(kept), finish, prompt_tokens)
 
 
 def cut_at_stop(said: str, stop: tuple[str, ...]) -> str:

@@ -47,6 +47,8 @@ def parse(body: bytes) -> Ask:
     where."""
     try:
         data = json.loads(body)
+        if b"\\ud" in body.lower():
+            json.dumps(data, ensure_ascii=False).encode()  # half of a surrogate pair is no text
     except (ValueError, RecursionError) as error:  # ValueError: also what is not UTF-8
         raise ApiError(
             400, f"We could not parse the JSON body of your request: {error}.", code="invalid_json"

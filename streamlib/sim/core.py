@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from email.utils import formatdate
+from hmac import compare_digest
 from itertools import chain, count
 from random import Random
 from types import TracebackType
@@ -24,7 +25,7 @@ from .faults import FAULTS, NO_FAULTS, Faults, break_frames, fault_list, parse_f
 from .model import MODEL_NAME, ApiError, Frame, Piece
 from .timing import HEADERS_AT, PROFILES, ROLE_AT, due_times, pieces
 
-MAX_BODY_BYTES = 4 * 1024 * 1024
+MAX_BODY_BYTES = 1024 * 1024
 
 
 PAGE = f"""\
@@ -162,11 +163,7 @@ class Simulator:
 
     def _route(self, request: Request) -> Callable[[Request, float], Response]:
         path = request.path.rstrip("/") or "/"
-        if (
-            self.key is not None
-            and path != "/"
-            and request.headers.get("authorization") != f"Bearer {self.key}"
-        ):
+        if path != "/" and not self._has_key(request):
             raise ApiError(
                 401,
                 "Incorrect API key: send 'Authorization: Bearer …' with the key this server was started with "
@@ -195,6 +192,12 @@ class Simulator:
                 code="too_large",
             )
         return methods[request.method]
+
+    def _has_key(self, request: Request) -> bool:
+        if self.key is None:
+            return True
+        given = request.headers.get("authorization", "")
+        return compare_digest(given.encode(), f"Bearer {self.key}".encode())
 
     # --- the model --------------------------------------------------------------------------------
 

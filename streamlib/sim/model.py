@@ -10,7 +10,11 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 MODEL_NAME = "sim-1"
+MAX_PROMPT_TOKENS = 32_768
 MAX_OUTPUT_TOKENS = 8192
+
+
+Finish = Literal["stop", "length", "tool_calls"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +78,7 @@ class Answer:
     """The whole answer to an ``Ask``. ``prompt_tokens`` and the parts' tokens are real counts."""
 
     parts: tuple[Part, ...]
-    finish: Literal["stop", "length", "tool_calls"]
+    finish: Finish
     prompt_tokens: int
 
     @property

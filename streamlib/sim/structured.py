@@ -106,10 +106,10 @@ def resolve(schema: Schema, root: Schema, depth: int) -> Schema:
 
 
 def within(number: float, schema: Schema) -> float:
-    """``number`` moved into the schema's bounds."""
-    least = schema.get("minimum", schema.get("exclusiveMinimum", number - 1) + 1)
-    most = schema.get("maximum", schema.get("exclusiveMaximum", number + 1) - 1)
-    return float(min(max(number, least), most))
+    """``number`` moved into the schema's bounds; where they leave no room, the upper one counts."""
+    least = [schema[key] + by for key, by in (("minimum", 0), ("exclusiveMinimum", 1)) if key in schema]
+    most = [schema[key] - by for key, by in (("maximum", 0), ("exclusiveMaximum", 1)) if key in schema]
+    return float(min([max([number, *least]), *most]))
 
 
 # --- JSON -----------------------------------------------------------------------------------------
