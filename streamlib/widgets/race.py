@@ -104,7 +104,7 @@ class Race(view.View):
         except ValueError as error:
             lane.error = str(error)
         except asyncio.CancelledError:
-            lane.error = "stopped"
+            lane.error = "Stopped."
             raise
         finally:
             lane.ended = perf_counter()
@@ -112,8 +112,8 @@ class Race(view.View):
     async def _block(self, client: httpx2.AsyncClient, lane: Lane) -> None:
         response = await client.post("chat/completions", json=self.ask.body(stream=False))
         lane.error = await refusal(response)
-        if not lane.error:
-            lane.pieces.append((perf_counter(), whole_text(response.content)))
+        if not lane.error and (text := whole_text(response.content)):
+            lane.pieces.append((perf_counter(), text))
 
     async def _stream(self, client: httpx2.AsyncClient, lane: Lane) -> None:
         parser, complete = SSEParser(), False
@@ -142,14 +142,14 @@ class Race(view.View):
         return view.frame(f'<div style="{columns}">{cards}</div>', self._lanes(now), *result)
 
     def _card(self, lane: Lane, now: float | None) -> str:
-        if lane.error:
-            state = f'<b style="color:{ERROR}">✗ {escape(lane.error)}</b>'
-        elif lane.first is None:
+        if lane.first is None:
             state = "no words" if lane.ended else "waiting for the first words …"
         else:
             state = f"first words after <b>{view.seconds(lane.first)}</b>"
-            if lane.total is not None:
-                state += f", all of them after <b>{view.seconds(lane.total)}</b>"
+        if lane.total is not None:
+            state += f", all after <b>{view.seconds(lane.total)}</b>"
+        if lane.error:
+            state += f' <b style="color:{ERROR}">✗ {escape(lane.error)}</b>'
         # column-reverse keeps the newest words in sight while they arrive
         scroll, top = (
             ("display:flex;flex-direction:column-reverse;", "margin-bottom:auto;") if now else ("", "")
@@ -196,6 +196,8 @@ class Race(view.View):
     def _meaning(self) -> list[str]:
         """What the numbers say, in at most three sentences; true whatever the numbers are."""
         b, s = self.blocking, self.streaming
+        if self.stopped:
+            return ["Stopped before the end."]
         problems = [f"{lane.name}: {lane.error}" for lane in (b, s) if lane.error]
         if problems or b.first is None or s.first is None or b.total is None or s.total is None:
             return problems or ["No text has arrived."]

@@ -64,11 +64,17 @@ class View(ABC):
         return self._wait().__await__()
 
     async def _wait(self) -> Self:
+        task = self.start()
         try:
-            await self.start()
+            await task
         except asyncio.CancelledError:
-            if not self._stop_asked:  # not our own Stop, but an interrupt of the cell: it goes on to the cell
-                raise
+            if (
+                not self._stop_asked
+            ):  # not our own Stop, but an interrupt: the cell ends, with a short traceback
+                raise asyncio.CancelledError(f"{type(self).__name__} was interrupted") from None
+        finally:
+            if task.done():
+                self._end(task)
         if self._screen is None:
             print(self.text())
         return self
@@ -106,7 +112,9 @@ class View(ABC):
         self._timer = loop.call_later(pause, self._draw, loop)
 
     def _end(self, task: asyncio.Task[None]) -> None:
-        """Called by the loop when the task is over, however it ended, before whoever awaits it goes on."""
+        """Once, when the task is over, however it ended."""
+        if self not in _running:
+            return
         self.stopped = task.cancelled()
         if self._timer is not None:
             self._timer.cancel()
@@ -272,12 +280,11 @@ def axis(span: float, y: int) -> str:
     parts = [line(0, span, span, y, "currentColor", 0.5)]
     for i in range(count + 1):
         x = percent(i * step, span)
-        anchor = "start" if i == 0 else "end" if i == count else "middle"
-        words = f"{i * step:g}" + (" seconds" if i == count else "")
+        anchor = "start" if i == 0 else "end" if i * step > 0.97 * span else "middle"
         parts.append(
             f'<line x1="{x}" x2="{x}" y1="{y}" y2="{y + 4}" stroke="currentColor" stroke-width="0.5"/>'
         )
-        parts.append(note(x, y + 17, words, anchor=anchor, dim=True))
+        parts.append(note(x, y + 17, f"{i * step:g} s", anchor=anchor, dim=True))
     return "".join(parts)
 
 

@@ -103,7 +103,7 @@ class Wire(view.View):
             self.reads.append(Mark(at, repr(chunk[:SHOWN])[2:-1], weight=len(chunk)))
             events = parser.feed(chunk)
             self.cut_events += open_event and bool(events)
-            open_event = not chunk.endswith((b"\n\n", b"\r\n\r\n", b"\r\r"))
+            open_event = not self.data.endswith((b"\n\n", b"\r\n\r\n", b"\r\r"))
             for event in events:
                 text, is_end, error = piece_in(event.data)
                 self.events.append(Mark(at, event.data[:SHOWN], has_text=bool(text)))

@@ -1,0 +1,244 @@
+import asyncio
+from time import perf_counter
+
+import pytest
+
+from streamlib.widgets import view
+from streamlib.widgets.view import FRAMES_PER_SECOND, View
+
+from .scripted import until
+
+
+class Count(View):
+    """Counts its frames; receives until it is told."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.frames = 0
+        self.over = asyncio.Event()
+
+    async def receive(self) -> None:
+        await self.over.wait()
+
+    def html(self, now: float | None) -> str:
+        self.frames += 1
+        return "frame" if now else "final"
+
+    def text(self) -> str:
+        return "all that came"
+
+
+class FakeScreen:
+    def __init__(self, first_frame: str, name: str) -> None:
+        self.shown = [first_frame]
+        self.button = self
+
+    def on_click(self, handler: object) -> None:
+        self.click = handler
+
+    def draw(self, frame: str) -> None:
+        self.shown.append(frame)
+
+    def freeze(self, html: str, text: str) -> None:
+        self.shown.append(html)
+
+
+@pytest.fixture
+def cell(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """As if in a notebook; the list holds the number of the running cell."""
+    number = [1]
+    monkeypatch.setattr(view, "_cell_number", lambda: number[0])
+    monkeypatch.setattr(view, "_Screen", FakeScreen)
+    return number
+
+
+def tasks() -> int:
+    return len(asyncio.all_tasks()) - 1  # without the test's own
+
+
+async def test_awaiting_gives_the_view_and_prints_the_text_outside_a_notebook(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    count = Count()
+    count.over.set()
+    assert await count is count
+    assert capsys.readouterr().out == "all that came\n"
+    assert repr(count) == "all that came"
+    assert not count.stopped
+
+
+async def test_frames_are_drawn_while_receive_waits_and_no_faster_than_the_cap(cell: list[int]) -> None:
+    count = Count()
+    began = perf_counter()
+    count.start()
+    await until(lambda: count.frames > 5)
+    assert count.frames <= FRAMES_PER_SECOND * (perf_counter() - began) + 2
+    count.over.set()
+    await count
+
+
+async def test_a_slow_frame_makes_the_next_one_later(cell: list[int]) -> None:
+    class Slow(Count):
+        def html(self, now: float | None) -> str:
+            end = perf_counter() + 0.1
+            while perf_counter() < end:
+                pass
+            return super().html(now)
+
+    slow = Slow()
+    began = perf_counter()
+    slow.start()
+    await until(lambda: slow.frames >= 5)
+    slow.over.set()
+    await slow
+    assert slow.frames <= (perf_counter() - began) / 0.3 + 3  # each costs 0.1 s and then 0.2 s of rest
+
+
+async def test_the_final_picture_is_the_last_and_no_frame_follows(cell: list[int]) -> None:
+    count = Count()
+    count.over.set()
+    await count
+    assert count._screen.shown[-1] == "final"
+    frames = count.frames
+    await asyncio.sleep(3 / FRAMES_PER_SECOND)
+    assert count.frames == frames
+    assert tasks() == 0
+
+
+async def test_stop_ends_it_and_the_cell_goes_on(cell: list[int]) -> None:
+    count = Count()
+    asyncio.get_running_loop().call_later(0.05, count.stop)
+    await count
+    assert count.stopped
+    assert count._screen.shown[-1] == "final"
+    assert tasks() == 0
+
+
+async def test_stop_before_it_has_begun(cell: list[int]) -> None:
+    count = Count()
+    count.start()
+    count.stop()
+    await count
+    assert count.stopped
+    assert count._screen.shown[-1] == "final"
+
+
+async def test_the_stop_button_may_be_clicked_in_another_thread(cell: list[int]) -> None:
+    count = Count()
+    count.start()
+    await asyncio.to_thread(count._screen.click, None)
+    await count
+    assert count.stopped
+
+
+async def test_an_interrupt_of_the_cell_ends_the_view_and_reaches_the_cell(cell: list[int]) -> None:
+    count = Count()
+    waiting = asyncio.ensure_future(count._wait())
+    await until(lambda: count.frames > 1)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError, match="Count was interrupted"):
+        await waiting
+    assert count._screen.shown[-1] == "final"
+    assert tasks() == 0
+
+
+async def test_an_exception_reaches_the_cell_and_the_view_is_frozen(cell: list[int]) -> None:
+    class Broken(Count):
+        async def receive(self) -> None:
+            raise KeyError("x")
+
+    broken = Broken()
+    with pytest.raises(KeyError):
+        await broken
+    assert broken._screen.shown[-1] == "final"
+    assert tasks() == 0
+
+
+async def test_it_runs_once(cell: list[int]) -> None:
+    count = Count()
+    assert count.start() is count.start()
+    count.over.set()
+    await count
+    frames = count.frames
+    assert await count is count
+    assert count.frames == frames
+
+
+async def test_a_view_of_an_earlier_cell_stops_when_another_begins(cell: list[int]) -> None:
+    old, beside, new = Count(), Count(), Count()
+    old.start()
+    beside.start()
+    cell[0] += 1
+    new.start()
+    await old
+    await beside
+    assert old.stopped
+    assert beside.stopped
+    assert not new.stopped
+    new.over.set()
+    await new
+
+
+async def test_views_of_one_cell_run_side_by_side(cell: list[int]) -> None:
+    first, second = Count(), Count()
+    asyncio.get_running_loop().call_later(0.05, lambda: (first.over.set(), second.over.set()))
+    await asyncio.gather(first, second)
+    assert not first.stopped
+    assert not second.stopped
+
+
+async def test_as_the_value_of_a_cell_it_starts(cell: list[int]) -> None:
+    count = Count()
+    count._ipython_display_()
+    assert tasks() == 1
+    count.over.set()
+    await count
+
+
+def test_its_repr_before_it_has_begun_says_await() -> None:
+    assert "await" in repr(Count())
+
+
+# -- drawing with text
+
+
+@pytest.mark.parametrize("length", [0.0, 0.3, 1.0, 1.01, 7.9, 9.99, 10.0, 59.0, 100.0, 12345.0])
+def test_a_time_axis_holds_what_it_shows(length: float) -> None:
+    assert length <= view.nice_span(length) <= max(2 * length, 1)
+    assert view.time_span(length, live=False) >= length
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [(0.0, "0 ms"), (0.0042, "4 ms"), (0.35, "0.35 s"), (9.876, "9.88 s"), (12.34, "12.3 s")],
+)
+def test_seconds_as_people_read_them(value: float, words: str) -> None:
+    assert view.seconds(value) == words
+
+
+EVIL = '<img src=x onerror="alert(1)">&'
+
+
+@pytest.mark.parametrize(
+    "html",
+    [
+        view.table([("a", EVIL), (EVIL, "b")]),
+        view.lines([EVIL]),
+        view.note("0", 0, EVIL),
+        view.svg(10, EVIL, []),
+        view.shape(view.CROSS, 0, 1, 0, "red", title=EVIL),
+    ],
+)
+def test_words_are_escaped(html: str) -> None:
+    assert "<img" not in html
+    assert '"alert' not in html
+
+
+@pytest.mark.parametrize("span", [0.1, 0.5, 1.0, 1.5, 4.13, 30.0, 3000.0])
+def test_an_axis_has_a_few_ticks_with_units(span: float) -> None:
+    labels = view.axis(span, 0).count(" s</text>")
+    assert 2 <= labels <= 9
+
+
+def test_half_a_surrogate_pair_can_be_sent() -> None:
+    assert view._sendable("a\ud83db").encode() == b"a?b"
