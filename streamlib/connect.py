@@ -139,7 +139,7 @@ def _start_embedded() -> Model:
     if _embedded and _embedded.process.poll() is None:
         os.environ.update(_embedded.environment)
         return _embedded.model
-    process, base_url = _start_process()
+    process, base_url = start_process()
     root = base_url.removesuffix("/v1")
     environment = {
         "OPENAI_BASE_URL": base_url,
@@ -165,7 +165,7 @@ def _start_embedded() -> Model:
     return _embedded.model
 
 
-def _start_process() -> tuple[subprocess.Popen[str], str]:
+def start_process() -> tuple[subprocess.Popen[str], str]:
     """The server process and its base URL.
 
     It ends when the pipe to its standard input closes, which the system does when this process ends in any

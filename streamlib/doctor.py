@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import io
 import os
 import platform
 import re
@@ -15,15 +16,15 @@ import socket
 import subprocess
 import sys
 import tempfile
-import threading
 import tomllib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .connect import ConnectError, connect, start_process
 from .lab import checkout, default_work, prefer_this_environment
 
 if TYPE_CHECKING:
@@ -212,79 +213,49 @@ def check_model() -> Iterator[Finding]:
     """Start the embedded model as connect() does, and stream one answer from it."""
     import httpx2
 
-    mend = f"run `{_python()} -m streamlib serve` and read what it says"
+    mend = f"run `{_python()} -P -m streamlib serve` and read what it says"
     try:
-        with _embedded_model() as url, httpx2.Client(base_url=url, timeout=PATIENCE) as client:
-            name = client.get("models").raise_for_status().json()["data"][0]["id"]
-            request = {"model": name, "stream": True, "messages": [{"role": "user", "content": "Hello"}]}
-            with client.stream("POST", "chat/completions", json=request) as response:
-                events = [
-                    line for line in response.raise_for_status().iter_lines() if line.startswith("data:")
-                ]
-    except (OSError, ValueError, LookupError, RuntimeError, httpx2.HTTPError) as error:
-        if _proxy_catches_loopback():
-            mend = "set NO_PROXY=127.0.0.1,localhost (requests to this machine go to your proxy now)"
-        yield Finding(False, f"the embedded model does not answer ({_one_line(error)})", mend)
+        process, url = start_process()
+    except ConnectError as error:
+        yield Finding(False, _one_line(error), mend)
         return
+    with process:
+        try:
+            events = _one_stream(url)
+        except (httpx2.HTTPError, ValueError, LookupError) as error:
+            yield Finding(False, f"the embedded model does not answer ({_one_line(error)})", mend)
+            return
+        finally:
+            process.kill()
     if len(events) > 2 and events[-1] == "data: [DONE]":
-        yield Finding(True, f"the embedded model {name} streams ({len(events)} events)")
+        yield Finding(True, "the embedded model streams")
     else:
         yield Finding(False, f"the embedded model's stream is not whole ({len(events)} events)", mend)
 
 
-@contextmanager
-def _embedded_model() -> Iterator[str]:
-    """The embedded model in a process of its own; gives its URL. RuntimeError when it does not start."""
-    command = [sys.executable, "-m", "streamlib", "serve", "--port", "0", "--exit-with-stdin"]
-    process = subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
-    watchdog = threading.Timer(PATIENCE, process.kill)
-    watchdog.start()
-    try:
-        assert process.stdout is not None
-        said = ""
-        for line in process.stdout:
-            said += line
-            if address := re.search(r"http://\S+", line):
-                yield address.group()
-                return
-        raise RuntimeError(said.strip().splitlines()[-1] if said.strip() else "it ended without a word")
-    finally:
-        watchdog.cancel()
-        process.kill()
-        process.wait()
+def _one_stream(url: str) -> list[str]:
+    """The data lines of one streamed answer."""
+    import httpx2
 
-
-def _proxy_catches_loopback() -> bool:
-    from urllib.request import getproxies, proxy_bypass
-
-    return bool(getproxies().keys() & {"http", "all"}) and not proxy_bypass("127.0.0.1")
+    with httpx2.Client(base_url=url, timeout=PATIENCE, trust_env=False) as client:
+        name = client.get("models").raise_for_status().json()["data"][0]["id"]
+        request = {"model": name, "stream": True, "messages": [{"role": "user", "content": "Hello"}]}
+        with client.stream("POST", "chat/completions", json=request) as response:
+            return [line for line in response.raise_for_status().iter_lines() if line.startswith("data:")]
 
 
 def check_server() -> Iterator[Finding]:
-    """The server that OPENAI_BASE_URL or OPENAI_API_KEY name, when they are set: does it answer?"""
-    import httpx2
-    from openai import OpenAI
-
+    """The server that OPENAI_BASE_URL or OPENAI_API_KEY name, when they are set: can connect() use it?"""
     if not (os.environ.get("OPENAI_BASE_URL") or os.environ.get("OPENAI_API_KEY")):
         return
-    client = OpenAI(api_key=os.environ.get("OPENAI_API_KEY") or "none")
-    url = str(client.base_url)
-    instead = "or unset OPENAI_BASE_URL and OPENAI_API_KEY to use the embedded model"
     try:
-        status = httpx2.get(f"{url}models", headers=client.auth_headers, timeout=PATIENCE).status_code
-    except httpx2.HTTPError as error:
-        mend = f"start that server or correct OPENAI_BASE_URL, {instead}"
-        yield Finding(False, f"the server {url} does not answer ({_one_line(error)})", mend)
-        return
-    if status in (401, 403):
-        mend = f"correct OPENAI_API_KEY, {instead}"
-        yield Finding(False, f"the server {url} refuses the key (status {status})", mend)
-    elif status >= 500:
-        yield Finding(False, f"the server {url} is in trouble (status {status})", f"try later, {instead}")
+        with redirect_stdout(io.StringIO()):
+            model = connect()
+    except ConnectError as error:
+        what, _, mend = str(error).partition(". ")  # its message ends with what to do
+        yield Finding(False, what, mend)
     else:
-        yield Finding(True, f"the server {url} answers")
+        yield Finding(True, f"{model.name} answers at {model.base_url}")
 
 
 def check_folders(work: Path) -> Iterator[Finding]:
