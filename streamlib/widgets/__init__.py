@@ -10,8 +10,8 @@ environment names)::
 """
 
 from .race import Race
-from .timeline import chunk_timeline
+from .timeline import chunk_timeline, lanes
 from .view import View
 from .wire import Wire
 
-__all__ = ["Race", "View", "Wire", "chunk_timeline"]
+__all__ = ["Race", "View", "Wire", "chunk_timeline", "lanes"]

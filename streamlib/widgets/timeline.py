@@ -1,8 +1,8 @@
-"""The chunks of one answer as marks on a time axis: a picture, not a live view. Lesson 2."""
+"""Instants as marks on a time axis: pictures, not live views. Lessons 2 and 3."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import Any
@@ -11,6 +11,7 @@ from ..palette import FIRST_TOKEN, TOKEN, WAITING
 from . import view
 
 TEXT_LANE, OTHER_LANE, AXIS = 46, 92, 108  # pixels from the top
+LANE = 50  # pixels of height
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,3 +99,34 @@ def labels(arrivals: Sequence[Arrival], span: float) -> list[str]:
             view.note(view.percent(at, span), OTHER_LANE - 5, words, anchor="end" if right else "start")
         )
     return parts
+
+
+def lanes(times: Mapping[str, Sequence[float]]) -> Lanes:
+    """The picture of several rows of instants, in seconds, on one time axis: what was made, what was used."""
+    return Lanes({name: list(instants) for name, instants in times.items()})
+
+
+@dataclass(frozen=True, slots=True)
+class Lanes:
+    """Shown as a picture in a notebook and as one line per row elsewhere."""
+
+    times: Mapping[str, Sequence[float]]
+
+    def _repr_html_(self) -> str:
+        span = view.nice_span(max((at for instants in self.times.values() for at in instants), default=0.0))
+        parts, base = [], 0
+        for name, instants in self.times.items():
+            base += LANE
+            parts.append(view.note("0", base - 24, f"{name}: {len(instants)}"))
+            parts += [
+                tick(Arrival(at, f"{name} {n}", ""), span, base, TOKEN) for n, at in enumerate(instants, 1)
+            ]
+        drawing = view.svg(base + 40, repr(self), [*parts, view.axis(span, base + 16)])
+        return view.frame(drawing)
+
+    def __repr__(self) -> str:
+        width = max(map(len, self.times), default=0)
+        rows = (
+            f"{name:{width}}  {' '.join(f'{at:.2f}' for at in at_)} s" for name, at_ in self.times.items()
+        )
+        return "\n".join(rows)
