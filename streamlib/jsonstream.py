@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import AsyncIterable, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterable
 from typing import Any
 
 from .closing import closing
@@ -25,7 +25,7 @@ class PartialJSONError(ValueError):
         self.value = value
 
 
-async def partial_json(stream: AsyncIterable[str]) -> AsyncIterator[Any]:
+async def partial_json(stream: AsyncIterable[str]) -> AsyncGenerator[Any, None]:
     """The JSON value so far, each time a piece of text has made it grow.
 
     It is the same object each time, grown: copy it (`copy.deepcopy`) to keep a moment of it. A string is

@@ -17,7 +17,7 @@ one in `streamlib.fan`. All can be imported from here.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable
 from inspect import isawaitable, iscoroutine, iscoroutinefunction
 from typing import Any, TypeAlias, TypeVar, overload
 
@@ -98,7 +98,7 @@ def _iterator(stream: Any, what: str) -> AsyncIterator[Any]:
     raise TypeError(f"{what} must be an async iterable, got {type(stream).__name__}: {hint}")
 
 
-async def counted(stream: AsyncIterable[T]) -> AsyncIterator[tuple[T, int]]:
+async def counted(stream: AsyncIterable[T]) -> AsyncGenerator[tuple[T, int], None]:
     """Each item with its number: ``("Hel", 1)``, ``("lo", 2)``, …"""
     number = 0
     async with closing(stream) as items:
@@ -107,12 +107,12 @@ async def counted(stream: AsyncIterable[T]) -> AsyncIterator[tuple[T, int]]:
             yield item, number
 
 
-def tap(look: Callable[[T], object]) -> Callable[[AsyncIterable[T]], AsyncIterator[T]]:
+def tap(look: Callable[[T], object]) -> Callable[[AsyncIterable[T]], AsyncGenerator[T, None]]:
     """Call `look` with each item on its way past, and pass the item on. What `look` returns is not used."""
     if not callable(look) or iscoroutinefunction(look):
         raise TypeError(f"tap(look) needs a plain function of one item, got {look!r}")
 
-    async def stage(stream: AsyncIterable[T]) -> AsyncIterator[T]:
+    async def stage(stream: AsyncIterable[T]) -> AsyncGenerator[T, None]:
         async with closing(stream) as items:
             async for item in items:
                 look(item)
@@ -121,12 +121,12 @@ def tap(look: Callable[[T], object]) -> Callable[[AsyncIterable[T]], AsyncIterat
     return stage
 
 
-def batched(n: int) -> Callable[[AsyncIterable[T]], AsyncIterator[list[T]]]:
+def batched(n: int) -> Callable[[AsyncIterable[T]], AsyncGenerator[list[T], None]]:
     """Lists of `n` items; the last may be shorter. A batch cut short by an error comes before the error."""
     if not isinstance(n, int) or n < 1:
         raise ValueError(f"batched(n) needs a whole number from 1 up, got {n!r}")
 
-    async def stage(stream: AsyncIterable[T]) -> AsyncIterator[list[T]]:
+    async def stage(stream: AsyncIterable[T]) -> AsyncGenerator[list[T], None]:
         batch: list[T] = []
         async with closing(stream) as items:
             try:
@@ -145,7 +145,7 @@ def batched(n: int) -> Callable[[AsyncIterable[T]], AsyncIterator[list[T]]]:
     return stage
 
 
-def spaced(seconds: float) -> Callable[[AsyncIterable[T]], AsyncIterator[T]]:
+def spaced(seconds: float) -> Callable[[AsyncIterable[T]], AsyncGenerator[T, None]]:
     """Pass items on at least `seconds` apart: at most one screen update, or one request, in that time.
 
     The first passes at once. An item is held while it waits, and the next is not asked for.
@@ -153,7 +153,7 @@ def spaced(seconds: float) -> Callable[[AsyncIterable[T]], AsyncIterator[T]]:
     if not seconds >= 0:
         raise ValueError(f"spaced(seconds) needs a number from 0 up, got {seconds!r}")
 
-    async def stage(stream: AsyncIterable[T]) -> AsyncIterator[T]:
+    async def stage(stream: AsyncIterable[T]) -> AsyncGenerator[T, None]:
         clock = asyncio.get_running_loop().time
         earliest = clock()
         async with closing(stream) as items:

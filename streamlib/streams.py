@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Iterable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Coroutine, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from inspect import isawaitable
@@ -27,7 +27,7 @@ T_co = TypeVar("T_co", covariant=True)
 _END: Any = object()  # says "no more items" where StopIteration cannot travel
 
 
-async def take(stream: AsyncIterable[T], n: int) -> AsyncIterator[T]:
+async def take(stream: AsyncIterable[T], n: int) -> AsyncGenerator[T, None]:
     """The first `n` items, then close `stream`; item `n + 1` is never asked for.
 
     In a pipeline: ``pipe(source, partial(take, n=5))``.
@@ -45,7 +45,7 @@ async def take(stream: AsyncIterable[T], n: int) -> AsyncIterator[T]:
                 return
 
 
-async def paced(stream: AsyncIterable[str], per_second: float = 60.0) -> AsyncIterator[str]:
+async def paced(stream: AsyncIterable[str], per_second: float = 60.0) -> AsyncGenerator[str, None]:
     """Like a typewriter: the same text, one character at a time, `per_second` of them at most.
 
     Text that arrives in lumps flows evenly. Each character has its instant on a schedule, start +
@@ -72,7 +72,7 @@ class _Gives(Protocol[T_co]):
     async def get(self) -> T_co: ...
 
 
-async def from_queue(queue: _Gives[T | BaseException | None]) -> AsyncIterator[T]:
+async def from_queue(queue: _Gives[T | BaseException | None]) -> AsyncGenerator[T, None]:
     """The items somebody puts into `queue`: ``None`` ends the stream, an exception put there is raised here.
 
     >>> async def produce(queue):
@@ -94,7 +94,7 @@ async def from_callback(
     start: Callable[[Callable[[T], None], Callable[..., None]], Callable[[], object] | None],
     *,
     limit: int = 10_000,
-) -> AsyncIterator[T]:
+) -> AsyncGenerator[T, None]:
     """The items that code with callbacks pushes.
 
     When the first item is asked for, ``start(push, done)`` is called. Hand `push` to what calls back with
@@ -160,7 +160,7 @@ def from_thread(iterable: Iterable[T]) -> Chain[T]:
     return Chain(_from_thread(iterator, iterable), iterator, iterable)
 
 
-async def _from_thread(iterator: Iterator[T], iterable: Iterable[T]) -> AsyncIterator[T]:
+async def _from_thread(iterator: Iterator[T], iterable: Iterable[T]) -> AsyncGenerator[T, None]:
     loop = asyncio.get_running_loop()
     worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="streamlib.from_thread")
 

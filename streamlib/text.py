@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left, bisect_right
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable
 
 from .closing import closing
 
@@ -20,7 +20,7 @@ __all__ = ["redact", "sentences"]
 
 def redact(
     blocklist: Iterable[str], mask: str = "***", *, ignore_case: bool = False, whole_words: bool = False
-) -> Callable[[AsyncIterable[str]], AsyncIterator[str]]:
+) -> Callable[[AsyncIterable[str]], AsyncGenerator[str, None]]:
     """A stage that puts `mask` in the place of every phrase of `blocklist`.
 
     However the text is cut, the output is that of the same filter on the whole text: from left to right, of
@@ -70,7 +70,7 @@ def redact(
             parts += [text[start : hit.start()], mask]
             start = hit.end()
 
-    async def stage(stream: AsyncIterable[str]) -> AsyncIterator[str]:
+    async def stage(stream: AsyncIterable[str]) -> AsyncGenerator[str, None]:
         text, start = "", 0  # text[start:] is held back; before it stands the one character already given out
         async with closing(stream) as tokens:
             try:
@@ -110,7 +110,7 @@ def _checked(token: str, stage: str) -> str:
     return token
 
 
-async def sentences(stream: AsyncIterable[str]) -> AsyncIterator[str]:
+async def sentences(stream: AsyncIterable[str]) -> AsyncGenerator[str, None]:
     """Whole sentences, each as soon as it is sure that it ends, for example to speak them.
 
     A sentence ends with . ! ? or … before white space, with 。！？ anywhere, at a blank line, and at a line

@@ -1,4 +1,4 @@
-"""Closing: what has an aclose or a close is closed when the block is left, cancelled anyio scopes included."""
+"""Closing: what has an aclose or a close is closed when the block is left, in a cancelled anyio scope too."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ async def test_take_closes_its_source_when_it_is_closed_early() -> None:
     source = Watched("abc")
     stream = take(source, 2)
     await anext(stream)
-    await stream.aclose()  # type: ignore[attr-defined]
+    await stream.aclose()
     assert source.closed == 1
 
 
@@ -95,7 +95,7 @@ async def test_paced_closes_its_source() -> None:
     source = Watched(["ab"])
     stream = paced(source, per_second=1000)
     await anext(stream)
-    await stream.aclose()  # type: ignore[attr-defined]
+    await stream.aclose()
     assert source.closed == 1
 
 
@@ -238,7 +238,7 @@ async def test_from_callback_unsubscribes_when_it_is_closed(kind: str) -> None:
 
     stream = from_callback(start)
     await anext(stream)
-    await stream.aclose()  # type: ignore[attr-defined]
+    await stream.aclose()
     assert stopped == [kind]
 
 
@@ -263,7 +263,7 @@ async def test_from_callback_drops_what_is_pushed_after_it_is_closed() -> None:
 
     stream = from_callback(start)
     await anext(stream)
-    await stream.aclose()  # type: ignore[attr-defined]
+    await stream.aclose()
     pushes[0]("b")  # no error, no effect
 
 

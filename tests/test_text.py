@@ -315,7 +315,7 @@ async def test_a_sentence_comes_as_soon_as_it_is_sure(chunks: list[str], needed:
     stream = sentences(source())
     await anext(stream)
     assert pulled == needed
-    await stream.aclose()  # type: ignore[attr-defined]
+    await stream.aclose()
 
 
 async def test_redact_then_sentences_gives_clean_whole_sentences() -> None:
