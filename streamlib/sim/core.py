@@ -302,16 +302,19 @@ class Simulator:
         )
 
     def _error(self, error: ApiError) -> Response:
-        headers = (*self._headers("application/json", next(self._serial), 0.0), *error.headers)
-        return self._plain(error.status, "", chat.error_body(error), headers)
+        return self._plain(error.status, "application/json", chat.error_body(error), error.headers)
 
     def _json(self, body: bytes) -> Response:
         return self._plain(200, "application/json", body)
 
     def _plain(
-        self, status: int, content_type: str, body: bytes, headers: tuple[tuple[str, str], ...] = ()
+        self, status: int, content_type: str, body: bytes, more: tuple[tuple[str, str], ...] = ()
     ) -> Response:
-        headers = (*(headers or (("content-type", content_type),)), ("content-length", str(len(body))))
+        headers = (
+            *self._headers(content_type, next(self._serial), 0.0),
+            *more,
+            ("content-length", str(len(body))),
+        )
         return Response(status, headers, (Frame(0.0, body),), Delivery(self.stats))
 
 

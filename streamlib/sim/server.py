@@ -125,13 +125,18 @@ class ClosableProtocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
         self.app = with_close
 
 
-class AnnouncingServer(uvicorn.Server):
-    """A uvicorn server that prints one line, the base URL, when it is ready."""
+class SimServer(uvicorn.Server):
+    """A uvicorn server that prints its base URL when it is ready, and that does not wait for open streams."""
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         host, port = self.servers[0].sockets[0].getsockname()[:2]
         print(f"http://{f'[{host}]' if ':' in host else host}:{port}/v1", flush=True)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for connection in list(self.server_state.connections):
+            connection.transport.close()  # its stream ends as if the client had left
+        await super().shutdown(sockets)
 
 
 def serve(
@@ -173,7 +178,7 @@ def serve(
     if exit_with_stdin:
         threading.Thread(target=exit_when_stdin_ends, daemon=True).start()
     with bound_socket(host, port) as listener:
-        AnnouncingServer(config).run(sockets=[listener])
+        SimServer(config).run(sockets=[listener])
 
 
 def bound_socket(host: str, port: int) -> socket.socket:
