@@ -28,7 +28,8 @@ $(VENV)/.lab: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import ensurepip, venv' || { echo >&2 \
 	  "$(PYTHON) cannot make environments: install its venv module (Debian, Ubuntu: apt install python3-venv)"; exit 1; }
 	@echo "Setting up the course's environment in $(VENV). This happens once, and takes a minute or two."
-	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(BIN)/python -m ensurepip >/dev/null 2>&1 \
+	  || $(PYTHON) -m venv --clear $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt uv
 	@$(call install,-e .)
 	@touch $@
