@@ -122,6 +122,14 @@ def takes_every_line(raw: str) -> list[dict[str, Any]]:
 
 
 @sse_messages.mistake(
+    "`split` leaves an empty text behind the last blank line, and that is no JSON. Take only the lines that start with "
+    "`data:`; then nothing empty is left to parse."
+)
+def parses_the_empty_end(raw: str) -> list[dict[str, Any]]:
+    return [json.loads(message[6:]) for message in raw.split("\n\n")]
+
+
+@sse_messages.mistake(
     "You take what stands behind `data: ` in every message, and not every message has that: a comment has no data, and "
     "the space may be missing. Ask first whether a line starts with `data:`."
 )
@@ -329,6 +337,17 @@ def cuts_at_colon_space(line: str) -> tuple[str, str] | None:
     return (name, value) if name else None
 
 
+@one_field.mistake(
+    "You cut at colon plus space, and the space may be missing: then there are not two parts to unpack. Cut at the first "
+    "colon, then look for the space."
+)
+def splits_at_colon_space(line: str) -> tuple[str, str] | None:
+    if not line or line.startswith(":"):
+        return None
+    name, value = line.split(": ", 1)
+    return name, value
+
+
 @one_field.mistake("You cut at every colon, and a value may hold colons. Only the first one separates.")
 def cuts_at_every_colon(line: str) -> tuple[str, str] | None:
     if not line or line.startswith(":"):
@@ -373,6 +392,14 @@ def drops_lines_without_a_colon(line: str) -> tuple[str, str] | None:
 )
 def takes_comments_for_fields(line: str) -> tuple[str, str] | None:
     if not line:
+        return None
+    name, _, value = line.partition(":")
+    return name, value.removeprefix(" ")
+
+
+@one_field.mistake("An empty line holds no field, not one with an empty name: return None for it.")
+def takes_the_empty_line_for_a_field(line: str) -> tuple[str, str] | None:
+    if line.startswith(":"):
         return None
     name, _, value = line.partition(":")
     return name, value.removeprefix(" ")
