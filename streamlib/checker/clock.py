@@ -70,13 +70,18 @@ class VirtualLoop(asyncio.BaseEventLoop):
         super().__init__()
         self.clock = clock
         self.set_debug(False)
-        self._clock_resolution = 1e-9
+        self._clock_resolution = 1e-6  # two instants closer than this are one
         self._selector = _Jump(self)  # BaseEventLoop asks its selector to wait until something is due
         self._woken = threading.Event()
         self._threads = threading.active_count()
 
     def time(self) -> float:
         return self.clock.time()
+
+    def allow(self, seconds: float) -> None:
+        """Go on after it was stuck, for so many virtual seconds at most."""
+        self.clock.limit = self.clock.now + seconds
+        self._selector.turns = 0
 
     def run_in_executor(  # type: ignore[override]
         self, executor: object, func: Callable[..., T], *args: Any

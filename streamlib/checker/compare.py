@@ -55,9 +55,9 @@ def alike(one: Outcome, other: Outcome) -> bool:
 def _stuck(expected: Outcome, got: Outcome, show: Show) -> Difference | None:
     if not got.stuck:
         return None
-    so_far = f" after {len(got.arrivals)} values" if got.arrivals else ""
+    so_far = f"after {len(got.arrivals):,} values " if got.arrivals else ""
     line = f", at {got.where}" if got.where else ""
-    return Difference("stuck", f"it does not come to an end{so_far}: {got.stuck}{line}")
+    return Difference("stuck", f"it does not come to an end: {so_far}{got.stuck}{line}")
 
 
 def _error(expected: Outcome, got: Outcome, show: Show) -> Difference | None:

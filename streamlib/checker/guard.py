@@ -1,8 +1,8 @@
 """A bound on real time and memory: run a function in a thread of its own, and end that thread if it must be.
 
-A thread is ended by throwing `Halt` into it, again and again, since code may catch it. Code that sits in one
-long call into C (`threading.Event().wait()`) cannot be reached; it is left behind as a daemon thread, mute,
-and ends when that call returns.
+A thread is ended by throwing `Halt` into it. Code that swallows whatever is thrown is put to sleep for good.
+Code that sits in one long call into C (`threading.Event().wait()`) is reached when that call returns; until
+then it is left behind, mute.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ import ctypes
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import Generic, TypeVar
 
@@ -19,18 +20,21 @@ from .intercept import Halt, mute_this_thread
 
 T = TypeVar("T")
 
-KILL_SECONDS = 0.5
-GIB = 2**30
+INSISTING = 0.3  # seconds
+MIB = 2**20
 
 
 class Overrun(Exception):
-    """The function had to be stopped. `frame` is where it was then; its `thread` may still be alive."""
+    """The function had to be stopped. `frame` is where it was then.
 
-    def __init__(self, reason: str, frame: FrameType | None, thread: threading.Thread) -> None:
+    `may_print()` says whether its thread could not be stopped and may still print.
+    """
+
+    def __init__(self, reason: str, frame: FrameType | None, may_print: Callable[[], bool]) -> None:
         super().__init__(reason)
         self.reason = reason
         self.frame = frame
-        self.thread = thread
+        self.may_print = may_print
 
 
 class _Worker(threading.Thread, Generic[T]):
@@ -41,6 +45,7 @@ class _Worker(threading.Thread, Generic[T]):
         self._work = work
         self._turnstile = threading.Lock()
         self.open_to_halt = True
+        self.asleep = False
         self.results: list[T] = []
         self.error: BaseException | None = None
         self.done = threading.Event()
@@ -66,10 +71,14 @@ class _Worker(threading.Thread, Generic[T]):
                 continue
         self.done.set()
 
-    def halt(self) -> None:
+    def may_print(self) -> bool:
+        """Whether it was left behind and may still come to life."""
+        return self.is_alive() and not self.asleep
+
+    def throw(self, exception: type[Halt]) -> None:
         with self._turnstile:
             if self.open_to_halt:
-                _throw(self, Halt)
+                _throw(self, exception)
 
 
 def _throw(thread: threading.Thread, exception: type[BaseException] | None) -> None:
@@ -78,25 +87,26 @@ def _throw(thread: threading.Thread, exception: type[BaseException] | None) -> N
     ctypes.pythonapi.PyThreadState_SetAsyncExc(ident, ctypes.py_object(exception) if exception else None)
 
 
-def run_guarded(work: Callable[[], T], *, seconds: float, memory: int = GIB) -> T:
+def run_guarded(work: Callable[[], T], *, seconds: float, memory: int = 400 * MIB) -> T:
     """The result of `work()`, or its exception. Raises `Overrun` after `seconds` or `memory` more bytes.
 
     Where no thread can be started (a browser's kernel) `work` runs here, unguarded.
     """
     worker = _Worker(work)
     try:
-        worker.start()
-    except RuntimeError:
-        return work()
-    try:
-        reason = _watch(worker.done, seconds, memory)
+        with _address_space(2 * memory):
+            try:
+                worker.start()
+            except RuntimeError:
+                return work()
+            reason = _watch(worker.done, seconds, memory)
     except BaseException:  # the person pressed Stop
         _end(worker)
         raise
     if reason:
         frame = sys._current_frames().get(worker.ident or 0)
         _end(worker)
-        raise Overrun(reason, frame, worker)
+        raise Overrun(reason, frame, worker.may_print)
     if worker.error is not None:
         raise worker.error
     return worker.results[0]
@@ -113,25 +123,56 @@ def _watch(done: threading.Event, seconds: float, memory: int) -> str:
         if time.perf_counter() > deadline:
             return f"it was still running after {seconds:g} seconds"
         if process.memory_info().rss > allowed:
-            return f"it took more than {memory / GIB:g} GiB of memory"
+            return f"it took more than {memory / MIB:.0f} MiB of memory"
     return ""
 
 
 def _end(worker: _Worker[T]) -> None:
-    """Throw `Halt` once, and if the code swallows that, throw it until the thread is over.
-
-    With a short switch interval the next one arrives while the handler of the last one still runs, which gets
-    it out of `except BaseException: pass` in a loop.
-    """
-    worker.halt()
+    """Throw `Halt`; if the code swallows that, throw it faster; if it swallows that too, put it to sleep."""
+    worker.throw(Halt)
     if worker.done.wait(0.1):
         return
     interval = sys.getswitchinterval()
-    sys.setswitchinterval(1e-5)
+    sys.setswitchinterval(1e-5)  # the next one arrives while the handler of the last one still runs
     try:
-        deadline = time.perf_counter() + KILL_SECONDS
+        deadline = time.perf_counter() + INSISTING
         while not worker.done.is_set() and time.perf_counter() < deadline:
-            worker.halt()
+            worker.throw(Halt)
             time.sleep(0)
     finally:
         sys.setswitchinterval(interval)
+    worker.throw(_Sleep)
+    worker.done.wait(0.02)
+
+
+class _Sleep(Halt):
+    """Python makes an exception in the thread it is thrown into, before any handler sees it: sleep there."""
+
+    def __init__(self) -> None:
+        worker = threading.current_thread()
+        if isinstance(worker, _Worker):
+            worker.asleep = True
+            threading.Event().wait()
+
+
+@contextmanager
+def _address_space(more: int) -> Iterator[None]:
+    """On Linux, let the process grow by so many bytes and no further: then it is a MemoryError.
+
+    `list(itertools.count())` never lets another thread run, so watching would not stop it.
+    """
+    if sys.platform != "linux":
+        yield
+        return
+    import resource
+
+    import psutil
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    bound = psutil.Process().memory_info().vms + more
+    bound = bound if soft == resource.RLIM_INFINITY else min(soft, bound)
+    resource.setrlimit(resource.RLIMIT_AS, (bound, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))

@@ -37,9 +37,9 @@ def stage_here() -> Stage | None:
     return getattr(_here, "stage", None)
 
 
-def mute_this_thread() -> None:
+def mute_this_thread(mute: bool = True) -> None:
     """From now on what this thread prints goes to a stage or nowhere."""
-    _here.mute = True
+    _here.mute = mute
 
 
 @contextmanager
@@ -115,15 +115,15 @@ class Interception:
     replaced there too.
     """
 
-    _muted: ClassVar[list[threading.Thread]] = []
+    _muted: ClassVar[list[Callable[[], bool]]] = []
 
     def __init__(self, names: dict[str, Any]) -> None:
         self._names = names
         self._undo: list[Callable[[], None]] = []
 
-    def mute(self, thread: threading.Thread) -> None:
-        """That thread could not be ended: as long as it lives, its prints go nowhere near the screen."""
-        self._muted.append(thread)
+    def mute_while(self, may_print: Callable[[], bool]) -> None:
+        """A thread could not be ended: what it prints is held back as long as it may print."""
+        self._muted.append(may_print)
 
     def __enter__(self) -> Self:
         replaced: dict[int, tuple[Any, Any]] = {}
@@ -149,7 +149,7 @@ class Interception:
     def __exit__(self, *exc: object) -> None:
         while self._undo:
             self._undo.pop()()
-        self._muted[:] = [thread for thread in self._muted if thread.is_alive()]
+        self._muted[:] = [may_print for may_print in self._muted if may_print()]
         for name in ("stdout", "stderr"):
             if not self._muted and isinstance(printer := getattr(sys, name), _Print):
                 setattr(sys, name, printer.real)

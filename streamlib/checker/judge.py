@@ -8,6 +8,7 @@ what the learner was thinking.
 from __future__ import annotations
 
 import functools
+import gc
 import inspect
 import threading
 import traceback
@@ -20,7 +21,7 @@ from .card import Block, Code
 from .compare import Difference, alike, difference
 from .exercise import Case, Exercise, Mistake, Solution
 from .guard import Overrun, run_guarded
-from .intercept import Interception, stage_here
+from .intercept import Interception, mute_this_thread, stage_here
 from .picture import picture_of
 from .stage import Outcome, line_of_code, run_case
 from .stub import is_stub
@@ -56,13 +57,23 @@ def judge(solution: Solution, exercise: Exercise, *, seconds: float = SECONDS) -
         try:
             return run_guarded(lambda: try_out(solution, exercise, home, trial), seconds=seconds)
         except Overrun as overrun:
-            if overrun.thread.is_alive():
-                interception.mute(overrun.thread)
+            interception.mute_while(overrun.may_print)
             if trial.verdict is not None:  # what is wrong was known; only its name was still sought
                 return trial.verdict
             line = innermost_line(overrun.frame, home)
             facts = f"it does not come to an end: {overrun.reason}{f', at {line}' if line else ''}"
-            return failed(exercise, trial, "stuck", Difference("stuck", facts))
+            verdict = failed(exercise, trial, "stuck", Difference("stuck", facts))
+        free_memory()
+        return verdict
+
+
+def free_memory() -> None:
+    """Give back what stuck code piled up; what its remains have to say about that is not for the screen."""
+    mute_this_thread()
+    try:
+        gc.collect()
+    finally:
+        mute_this_thread(False)
 
 
 def try_out(solution: Solution, exercise: Exercise, home: str, trial: Trial) -> Verdict:

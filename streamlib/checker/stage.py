@@ -194,7 +194,7 @@ class Stage:
     def deliver(self, value: object) -> None:
         """Record that a value came out just now."""
         if len(self.arrivals) >= self.max_values:
-            raise Stuck(f"it has given {self.max_values:,} values and goes on")
+            raise Stuck("it goes on and on")
         read = sum(source.read for source in self.sources)
         self.arrivals.append(Arrival(self.clock.elapsed, copied(value), read))
 
@@ -243,7 +243,8 @@ class Stage:
                 raise
             if isinstance(error, MemoryError):
                 raise Stuck("it asks for more memory than there is") from error
-            self.error = error
+            if not self.finished:
+                self.error = error
         finally:
             self.take_stock(_changed(before, args))
 
@@ -268,7 +269,9 @@ class Stage:
             self.returned = copied(result)
 
     def take_stock(self, inputs_changed: bool) -> None:
-        """Write down how things stand now: what is closed, what still runs."""
+        """Write down how things stand now: what is closed, what still runs. The first time counts."""
+        if self.finished:
+            return
         mine = {*self._own_tasks, asyncio.current_task(self.loop)}
         left = [t for t in asyncio.all_tasks(self.loop) - mine if not t.cancelling()]
         self.finished = {
@@ -318,13 +321,16 @@ def run_case(
         except Stuck as reason:
             stuck = str(reason)
             where = _line_of_traceback(reason, home) or _line_of_waiting(stage.result, home)
-        except (SystemExit, KeyboardInterrupt, asyncio.CancelledError) as error:
+        except (SystemExit, KeyboardInterrupt) as error:  # from a task of the judged code
             if isinstance(error, intercept.Halt):
                 raise
             stage.error = error
+        except RuntimeError:
+            if performance.done():
+                raise
+            stuck = "it stopped the event loop, which others need too"
         finally:
-            if not stage.finished:
-                stage.take_stock(False)
+            stage.take_stock(inputs_changed=False)
             _clean_up(loop)
         if stage.error is not None:
             where = _line_of_traceback(stage.error, home)
@@ -345,7 +351,7 @@ def run_case(
 def _clean_up(loop: VirtualLoop) -> None:
     """Cancel what still runs and close open generators, as `asyncio.run` does, but never wait for ever."""
     try:
-        loop.clock.limit = loop.clock.now + 1.0
+        loop.allow(1.0)
         tasks = asyncio.all_tasks(loop)
         for task in tasks:
             task.cancel()
