@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 from ..sse import encode
-from .model import MAX_OUTPUT_TOKENS, MODEL_NAME, Answer, ApiError, Ask, Frame, Message, Piece, Tool
+from .model import MAX_OUTPUT_TOKENS, MODEL_NAME, Answer, ApiError, Ask, Frame, Labels, Message, Piece, Tool
 
+ID_PREFIX = "chatcmpl-"
 ERROR_EVENT = encode(
     json.dumps(
         {
@@ -30,21 +30,17 @@ ERROR_EVENT = encode(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Labels:
-    """What names one answer: its id, when it was made (Unix seconds), which model made it."""
-
-    id: str
-    created: int
-    model: str = MODEL_NAME
-
-
 # --- request --------------------------------------------------------------------------------------
 
 
 def parse(body: bytes) -> Ask:
     """The request body as an ``Ask``; whatever is wrong with it is an ``ApiError`` that says what and
     where."""
+    return read(load(body))
+
+
+def load(body: bytes) -> dict[str, Any]:
+    """The JSON object in a request's body."""
     try:
         data = json.loads(body)
         if b"\\ud" in body.lower():
@@ -55,6 +51,11 @@ def parse(body: bytes) -> Ask:
         ) from None
     if not isinstance(data, dict):
         raise ApiError(400, f"The body must be a JSON object, got {_kind(data)}.", code="invalid_json")
+    return data
+
+
+def read(data: dict[str, Any]) -> Ask:
+    """The fields of a request as an ``Ask``."""
     model = _get(data, "model", str, required=True)
     if model != MODEL_NAME:
         raise ApiError(

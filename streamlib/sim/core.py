@@ -14,15 +14,17 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from email.utils import formatdate
+from functools import partial
 from hmac import compare_digest
 from itertools import chain, count
 from random import Random
 from types import TracebackType
+from typing import Protocol
 
-from . import chat
+from . import chat, responses
 from .answer import make_answer, seed_of
 from .faults import FAULTS, NO_FAULTS, Faults, break_frames, fault_list, parse_faults
-from .model import MODEL_NAME, ApiError, Frame, Piece
+from .model import MODEL_NAME, Answer, ApiError, Ask, Frame, Labels, Piece
 from .timing import HEADERS_AT, PROFILES, ROLE_AT, due_times, pieces
 
 MAX_BODY_BYTES = 1024 * 1024
@@ -32,6 +34,7 @@ PAGE = f"""\
 The simulated model of the course Token by Token: no neural network, a small text and a clock.
 
 POST /v1/chat/completions   as with OpenAI, streaming and not; the model is {MODEL_NAME}
+POST /v1/responses          the same answers in OpenAI's newer format
 GET  /v1/models
 GET  /sim/stats             streams, tokens produced and delivered, how late they left
 POST /sim/faults            {{"fault": "cut-after=5", "count": 2}} breaks the next two answers;
@@ -135,6 +138,19 @@ class Response:
     headers_at: float | None = None
 
 
+class Wire(Protocol):
+    """A provider's format: what each of the modules ``chat`` and ``responses`` has."""
+
+    ID_PREFIX: str
+    ERROR_EVENT: bytes
+
+    def parse(self, body: bytes) -> Ask: ...
+    def stream(
+        self, ask: Ask, answer: Answer, pieces: Iterable[Piece], labels: Labels, role_at: float
+    ) -> Iterator[Frame]: ...
+    def body(self, answer: Answer, labels: Labels) -> bytes: ...
+
+
 class Simulator:
     """The model behind its HTTP interface: routes, key, pending faults, counts."""
 
@@ -148,7 +164,8 @@ class Simulator:
             "/": {"GET": self._page},
             "/v1/models": {"GET": self._models},
             f"/v1/models/{MODEL_NAME}": {"GET": self._model},
-            "/v1/chat/completions": {"POST": self._chat},
+            "/v1/chat/completions": {"POST": partial(self._answer, chat)},
+            "/v1/responses": {"POST": partial(self._answer, responses)},
             "/sim/stats": {"GET": self._stats},
             "/sim/faults": {"GET": self._show_faults, "POST": self._set_faults, "DELETE": self._clear_faults},
         }
@@ -201,14 +218,14 @@ class Simulator:
 
     # --- the model --------------------------------------------------------------------------------
 
-    def _chat(self, request: Request, now: float) -> Response:
+    def _answer(self, wire: Wire, request: Request, now: float) -> Response:
         faults = self._faults_of(request)
         if "refuse" in faults:
             return Response(None, (), (), Delivery(self.stats))
         if error := status_fault(faults, now):
             raise error
         profile = PROFILES[check_profile(request.headers.get("x-sim-profile", self.profile))]
-        ask = chat.parse(request.body)
+        ask = wire.parse(request.body)
         if (seed := seed_header(request)) is not None:
             ask = replace(ask, seed=seed)
         if "error-event" in faults and not ask.stream:
@@ -225,18 +242,18 @@ class Simulator:
         break_at = faults.strike[1] if faults.strike else None
         chunks = pieces(answer.parts, profile, rng, chain([first], due), break_at)
         serial = next(self._serial)
-        labels = chat.Labels(f"chatcmpl-sim{serial:08d}", int(now))
+        labels = Labels(f"{wire.ID_PREFIX}sim{serial:08d}", int(now))
         if not ask.stream:
-            whole = list(blocking(chunks, chat.body(answer, labels)))
+            whole = list(blocking(chunks, wire.body(answer, labels)))
             headers = self._headers("application/json", serial, whole[-1].at)
-            struck = break_frames(whole, faults.strike_only(), tokens, chat.ERROR_EVENT)
+            struck = break_frames(whole, faults.strike_only(), tokens, wire.ERROR_EVENT)
             return Response(200, headers, struck, Delivery(self.stats, tokens=tokens))
         headers_at = wait + (first - wait) * HEADERS_AT
-        frames = chat.stream(ask, answer, chunks, labels, role_at=wait + (first - wait) * ROLE_AT)
+        frames = wire.stream(ask, answer, chunks, labels, role_at=wait + (first - wait) * ROLE_AT)
         return Response(
             200,
             self._headers("text/event-stream; charset=utf-8", serial, headers_at),
-            break_frames(frames, faults, tokens, chat.ERROR_EVENT),
+            break_frames(frames, faults, tokens, wire.ERROR_EVENT),
             Delivery(self.stats, tokens=tokens, stream=True),
             headers_at,
         )

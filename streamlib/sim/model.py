@@ -91,6 +91,15 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
+class Labels:
+    """What names one answer: its id, when it was made (Unix seconds), which model made it."""
+
+    id: str
+    created: int
+    model: str = MODEL_NAME
+
+
+@dataclass(frozen=True, slots=True)
 class Piece:
     """What one chunk carries: one to a few tokens of one part. ``at`` is in seconds after the request."""
 
