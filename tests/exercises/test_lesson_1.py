@@ -1,0 +1,43 @@
+"""The four exercises of lesson 1 make one reader: together they do what `streamlib.sse` does."""
+
+from __future__ import annotations
+
+import doctest
+import json
+from collections.abc import Iterable
+from itertools import pairwise
+
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from streamlib.exercises import lesson_1
+from streamlib.exercises.lesson_1 import decode_events, parse_sse_messages, split_lines
+from streamlib.sse import encode, iter_events
+
+LINE_ENDS = ["\n", "\r", "\r\n"]
+PIECES = ["data", "event", "id", "retry", ":", " ", "a", "é", "☕", "3", "\u2028", "\x85", "\f", *LINE_ENDS]
+streams = st.lists(st.sampled_from(PIECES), max_size=40).map("".join)
+cuts = st.lists(st.integers(0, 80), max_size=8)
+
+
+def cut(body: bytes, places: Iterable[int]) -> list[bytes]:
+    """The body in pieces, cut at these places."""
+    edges = [0, *sorted(min(place, len(body)) for place in places), len(body)]
+    return [body[start:end] for start, end in pairwise(edges) if start < end]
+
+
+@given(streams, cuts)
+@example("data: é\r\n\r\n", [7, 9])
+def test_the_chain_reads_every_stream_as_the_library_does(stream: str, places: list[int]) -> None:
+    chunks = cut(stream.encode(), places)
+    assert list(decode_events(split_lines(chunks))) == list(iter_events(chunks))
+
+
+@given(st.lists(st.dictionaries(st.text(max_size=5), st.text(max_size=5)), max_size=5))
+def test_messages_are_those_that_were_sent(messages: list[dict[str, str]]) -> None:
+    sent = b"".join(encode(json.dumps(message, ensure_ascii=False)) for message in messages)
+    assert parse_sse_messages((sent + encode("[DONE]")).decode()) == messages
+
+
+def test_the_examples_in_the_tasks_are_true() -> None:
+    assert doctest.testmod(lesson_1).failed == 0
