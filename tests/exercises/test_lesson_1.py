@@ -14,9 +14,23 @@ from streamlib.exercises import lesson_1
 from streamlib.exercises.lesson_1 import decode_events, parse_sse_messages, split_lines
 from streamlib.sse import encode, iter_events
 
-LINE_ENDS = ["\n", "\r", "\r\n"]
-PIECES = ["data", "event", "id", "retry", ":", " ", "a", "é", "☕", "3", "\u2028", "\x85", "\f", *LINE_ENDS]
-streams = st.lists(st.sampled_from(PIECES), max_size=40).map("".join)
+LINES = [
+    *(
+        "data: a",
+        "data:é☕",
+        "data",
+        "data:  \u2028 \x85 \f",
+        "event: poem",
+        "event:",
+        "id: 7",
+        "id",
+        "retry: 30",
+    ),
+    *("retry: x", ": comment", " data: b", "x: y", "", "", ""),
+]
+streams = st.lists(
+    st.tuples(st.sampled_from(LINES), st.sampled_from(["\n", "\r", "\r\n", ""])), max_size=12
+).map(lambda lines: "".join(line + end for line, end in lines))
 cuts = st.lists(st.integers(0, 80), max_size=8)
 
 
@@ -27,7 +41,7 @@ def cut(body: bytes, places: Iterable[int]) -> list[bytes]:
 
 
 @given(streams, cuts)
-@example("data: é\r\n\r\n", [7, 9])
+@example("data: é\r\ndata: b\r\n\r\n", [7, 9])
 def test_the_chain_reads_every_stream_as_the_library_does(stream: str, places: list[int]) -> None:
     chunks = cut(stream.encode(), places)
     assert list(decode_events(split_lines(chunks))) == list(iter_events(chunks))
