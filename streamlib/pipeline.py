@@ -41,6 +41,7 @@ E = TypeVar("E")
 Stage: TypeAlias = Callable[[AsyncIterable[In]], AsyncIterator[Out]]
 
 
+# A type checker follows an item through up to five stages: the output of each has to fit the next.
 # fmt: off
 @overload
 def pipe(source: AsyncIterable[T], /) -> Chain[T]: ...
@@ -57,7 +58,9 @@ def pipe(source: AsyncIterable[T], a: Stage[T, A], b: Stage[A, B], c: Stage[B, C
 def pipe(source: AsyncIterable[T], a: Stage[T, A], b: Stage[A, B], c: Stage[B, C],
          d: Stage[C, D], e: Stage[D, E], /) -> Chain[E]: ...
 @overload
-def pipe(source: AsyncIterable[Any], /, *stages: Stage[Any, Any]) -> Chain[Any]: ...
+def pipe(source: AsyncIterable[Any], a: Stage[Any, Any], b: Stage[Any, Any], c: Stage[Any, Any],
+         d: Stage[Any, Any], e: Stage[Any, Any], f: Stage[Any, Any], /,
+         *more: Stage[Any, Any]) -> Chain[Any]: ...
 # fmt: on
 def pipe(source: AsyncIterable[Any], /, *stages: Stage[Any, Any]) -> Chain[Any]:
     """Put `stages` behind `source`, in reading order, and own the whole chain.
@@ -107,7 +110,7 @@ async def counted(stream: AsyncIterable[T]) -> AsyncGenerator[tuple[T, int], Non
             yield item, number
 
 
-def tap(look: Callable[[T], object]) -> Callable[[AsyncIterable[T]], AsyncGenerator[T, None]]:
+def tap(look: Callable[[Any], object]) -> Callable[[AsyncIterable[T]], AsyncGenerator[T, None]]:
     """Call `look` with each item on its way past, and pass the item on. What `look` returns is not used."""
     if not callable(look) or iscoroutinefunction(look):
         raise TypeError(f"tap(look) needs a plain function of one item, got {look!r}")

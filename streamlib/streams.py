@@ -133,9 +133,8 @@ async def from_callback(
             if waiting:
                 yield waiting.popleft()
                 continue
-            news.clear()
-            if not (waiting or ended):  # a thread may have pushed before the clear
-                await news.wait()
+            news.clear()  # no news is missed: `set` runs on this loop, so never between these two lines
+            await news.wait()
         if ended[0] is not None:
             raise ended[0]
     finally:
@@ -181,7 +180,10 @@ async def _from_thread(iterator: Iterator[T], iterable: Iterable[T]) -> AsyncGen
 
 
 async def collect(stream: AsyncIterable[T]) -> list[T]:
-    """Everything the stream gives, as a list, once it has ended; then the stream is closed."""
+    """Everything the stream gives, as a list, once it has ended; then the stream is closed.
+
+    An error of the stream goes through, and no list comes. To keep what came before it, loop and append.
+    """
     async with closing(stream) as items:
         return [item async for item in items]
 

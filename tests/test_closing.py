@@ -130,7 +130,12 @@ async def test_an_error_in_one_aclose_leaves_no_other_link_open_and_is_raised() 
 
 
 async def test_a_second_loop_over_a_chain_goes_on_where_the_first_stopped() -> None:
-    chain = Chain(stream_of([1, 2, 3]))
+    async def slow() -> AsyncIterator[int]:
+        for number in (1, 2, 3):
+            await asyncio.sleep(0)
+            yield number
+
+    chain = Chain(slow())
     async for item in chain:
         assert item == 1
         break

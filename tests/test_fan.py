@@ -157,6 +157,25 @@ async def test_a_source_read_through_merge_cleans_up_in_a_cancelled_anyio_scope(
     assert closed == [True]
 
 
+async def test_merge_runs_each_source_in_one_task_of_its_own() -> None:
+    seen = []
+
+    async def source() -> AsyncIterator[int]:
+        try:
+            for number in range(100):
+                seen.append(asyncio.current_task())
+                yield number
+        finally:
+            seen.append(asyncio.current_task())
+
+    async with merge(source()) as stream:
+        async for number in stream:
+            if number == 3:
+                break
+    assert len(set(seen)) == 1
+    assert asyncio.current_task() not in seen
+
+
 async def test_merge_does_not_hang_on_a_stream_that_cancels_itself() -> None:
     async def cancels() -> AsyncIterator[int]:
         yield 1

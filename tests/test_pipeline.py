@@ -14,7 +14,7 @@ import anyio
 import pytest
 
 from streamlib.closing import close
-from streamlib.pipeline import batched, counted, partial_json, pipe, redact, sentences, spaced, tap
+from streamlib.pipeline import batched, counted, merge, partial_json, pipe, redact, sentences, spaced, tap
 from streamlib.streams import collect, take
 
 from .stream_helpers import Watched, fails_after, now, stream_of, virtual
@@ -334,6 +334,17 @@ async def test_joined_stages_are_a_stage() -> None:
     assert source.closed >= 1
 
 
+async def test_joined_stages_that_are_never_iterated_close_what_they_opened() -> None:
+    opened = Watched(["a"])
+
+    def with_a_preface(stream: AsyncIterable[str]) -> AsyncIterator[str]:
+        return merge(opened, stream)
+
+    async with pipe(stream_of("b"), with_a_preface, counted):
+        pass
+    assert opened.closed >= 1
+
+
 async def test_an_sdk_stream_is_a_source() -> None:
     """Only __aiter__, as a generator, and close: what openai's AsyncStream and httpx2's streams look like."""
 
@@ -369,6 +380,7 @@ WRONG_PIPES: list[tuple[Callable[[], Any], str]] = [
 ]
 
 
+@pytest.mark.filterwarnings("error")  # no "was never awaited" besides
 @pytest.mark.parametrize(("build", "message"), WRONG_PIPES)
 async def test_what_is_not_a_stream_or_a_stage_is_refused_in_words(
     build: Callable[[], Any], message: str

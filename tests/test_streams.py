@@ -211,6 +211,17 @@ async def test_from_callback_takes_pushes_from_other_threads_in_order() -> None:
     assert await collect(from_callback(start)) == list(range(5000))
 
 
+async def test_a_push_from_another_thread_wakes_a_loop_that_sleeps() -> None:
+    def start(push: Push, done: Done) -> Callable[[], None]:
+        timer = threading.Timer(0.2, push, ["a"])
+        timer.start()
+        return timer.cancel
+
+    stream = from_callback(start)
+    assert await asyncio.wait_for(anext(stream), timeout=20) == "a"
+    await stream.aclose()
+
+
 async def test_from_callback_raises_the_error_after_the_items_before_it() -> None:
     def start(push: Push, done: Done) -> None:
         push("a")
@@ -394,6 +405,7 @@ async def test_from_thread_closes_a_source_that_was_never_read() -> None:
 
 async def test_from_thread_closes_a_generator_and_the_object_it_came_from() -> None:
     closed = []
+    here = threading.get_ident()
 
     class SDKStream:
         def __iter__(self) -> Iterator[int]:
@@ -401,14 +413,15 @@ async def test_from_thread_closes_a_generator_and_the_object_it_came_from() -> N
                 yield 1
                 yield 2
             finally:
-                closed.append("iterator")
+                closed.append(("iterator", threading.get_ident() == here))
 
         def close(self) -> None:
-            closed.append("stream")
+            closed.append(("stream", threading.get_ident() == here))
 
     async with from_thread(SDKStream()) as stream:
         await anext(stream)
-    assert closed[:2] == ["iterator", "stream"]
+    # closing may block as well, so it happens in the thread; a second time, when nothing is left to do, here
+    assert closed == [("iterator", False), ("stream", False), ("stream", True)]
 
 
 async def test_cancelled_while_the_thread_waits_it_closes_once_the_item_is_there() -> None:
@@ -432,6 +445,27 @@ async def test_from_thread_closes_in_a_cancelled_anyio_scope() -> None:
                 scope.cancel()
                 await anyio.sleep_forever()
     assert source.closed
+
+
+async def test_from_thread_closes_when_an_anyio_scope_is_cancelled_while_the_thread_waits() -> None:
+    source = Blocking(5)
+    source.gate.clear()
+    closed_at_the_next_statement = []
+
+    async def reader() -> None:
+        with anyio.CancelScope() as scope:
+            scopes.append(scope)
+            await collect(from_thread(source))
+        closed_at_the_next_statement.append(source.closed)
+
+    scopes: list[anyio.CancelScope] = []
+    reading = asyncio.create_task(reader())
+    await source.blocked()
+    scopes[0].cancel()
+    await asyncio.sleep(0.01)
+    source.gate.set()
+    await reading
+    assert closed_at_the_next_statement == [True]
 
 
 async def test_from_thread_takes_any_iterable() -> None:
