@@ -341,7 +341,7 @@ async def only_the_first_phrase(
 
 
 async def sentences(stream: AsyncIterable[str]) -> AsyncIterator[str]:
-    """Whole sentences, each as soon as it is sure that it ended: at `.`, `!` or `?` with white space behind it.
+    """Whole sentences, each as soon as its end is sure: at `.`, `!` or `?` with white space behind it.
 
     White space around a sentence is left out. What stands after the last end comes when the stream ends.
 
