@@ -129,7 +129,8 @@ def test_a_stub_says_what_to_do_and_is_left_to_do(path: Path) -> None:
 @each_lesson
 def test_a_lesson_has_what_every_lesson_has(path: Path) -> None:
     assert any("What went wrong here" in line for line in headings(path))
-    assert any(line.endswith("Recap") for line in headings(path))
+    assert headings(path)[-1] == "## What to remember"
+    assert len(re.findall("^- ", text_cells(path)[-1], re.MULTILINE)) <= 5
     assert 1 <= len(exercise_cells(read(path))) <= 5
     assert re.search(r"`streamlib[./]\w+", text_cells(path)[-1]), (
         "the last lines name the module that does it"
