@@ -53,6 +53,7 @@ sse_messages = Exercise(
             'data: {"choices": [{"index": 0, "delta": {"content": " é ☕"}}]}\n\n\ndata: {"choices": []}\n\n',
             note="an extra blank line between two messages",
         ),
+        Case('database: 1\ndata: {"n": 1}\n\n', note="another field whose name begins with data"),
         Case("data: [DONE]\n\n", note="nothing but [DONE]"),
         Case("", note="no text at all"),
     ],
@@ -467,6 +468,7 @@ line_splitter = Exercise(
             note="characters that only look like line ends",
         ),
         Case([bytes([byte]) for byte in "ü\r\n☕\n\r\n".encode()], note="one byte in each chunk"),
+        Case([b"\ndata: max\n"], note="an empty line comes first"),
         Case([b"a", b"", b"b\n", b""], note="empty chunks"),
         Case([], note="no chunks"),
         Case(

@@ -255,6 +255,10 @@ collecting = Exercise(
             ),
             note="keep-alives in the middle and at the end",
         ),
+        Case(
+            answer(ROLE, text_chunk("Hi"), STOP, text_chunk(None)),
+            note="a gateway sends one more chunk after the last",
+        ),
         Case(answer(), note="nothing at all"),
         Case(
             answer(ROLE, text_chunk("Half"), error=ConnectionError("the connection broke")),
