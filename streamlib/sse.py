@@ -141,14 +141,21 @@ class SSEParser:
         """Keep a piece of an unfinished line until its end comes."""
         self._pieces.append(piece)
         self._held += len(piece)
-        if self._limit is not None:
-            self._check_size(self._held, events)
+        self._check_size(self._held, events)
 
     def _check_size(self, line_bytes: int, events: list[ServerSentEvent]) -> None:
         if self._limit is not None and self._size + line_bytes > self._limit:
             message = f"an event is larger than the limit of {self._limit} bytes (max_event_bytes)"
             self._end(SSEError(message))
             raise SSEError(message, events)
+
+    def _count(self, line: bytes, events: list[ServerSentEvent]) -> None:
+        """Add a line to the size of its event, if it is no comment."""
+        self._check_size(len(line), events)
+        if not line:
+            self._size = 0
+        elif not line.startswith(b":"):
+            self._size += len(line)
 
     def _read_lines(self, chunk: bytes, events: list[ServerSentEvent]) -> None:
         """The algorithm of the standard, line by line. Adds to `events`.
@@ -166,17 +173,21 @@ class SSEParser:
         unfinished = b"" if chunk[-1] in (LF, CR) else lines.pop()
         self._after_cr = chunk[-1] == CR
         for line in lines:
-            if line:
-                self._check_size(len(line), events)
+            if self._limit is not None:
+                self._count(line, events)
+            if line.startswith(b"data: "):  # by far the commonest field
+                self._data.append(line[6:])
+                self._open = True
+            elif line:
                 self._read_field(line)
             else:
                 if self._data:  # a block without data is no event
                     data = b"\n".join(self._data).decode("utf-8", "replace")
                     fields = (data, self._event or "message", self._id, self._event_retry)
                     events.append(_new_event(ServerSentEvent, fields))
+                    self._data = []
                 self.last_event_id = self._id  # the id stays, the rest starts afresh
-                self._open, self._size, self._data = False, 0, []
-                self._event, self._event_retry = "", None
+                self._event, self._event_retry, self._open = "", None, False
         if unfinished:
             self._hold(unfinished, events)
 
@@ -185,8 +196,8 @@ class SSEParser:
         if not name:
             return  # a comment, sent to keep the connection alive
         self._open = True
-        self._size += len(line)
-        value = value.removeprefix(b" ")  # one space, not all of them
+        if value.startswith(b" "):
+            value = value[1:]  # one space, not all of them
         if name == b"data":
             self._data.append(value)
         elif name == b"event":
@@ -210,7 +221,8 @@ class SSEParser:
         if end < 0:
             return chunk
         head, blank, name, id = self._head, self._blank, self._name, self._id
-        payloads = chunk[len(head) : end].decode("utf-8", "replace").split(self._between)
+        body = chunk[len(head) : end].decode("utf-8", "replace")
+        payloads = body.split(self._between) if "\n" in body else [body]
         text = "".join(payloads)
         if "\n" in text or "\r" in text:
             return chunk
@@ -225,16 +237,18 @@ class SSEParser:
 
     def _learn_shape(self, chunk: bytes) -> int:
         """Take the shape from the event that begins the chunk. Returns where the run ends, or -1: no run."""
+        if not chunk.startswith((b"data: ", b"event: ")):
+            return -1
         line, newline, _ = chunk.partition(b"\n")
         if line.endswith(b"\r"):
             line, newline = line[:-1], b"\r\n"
-        if newline and line.startswith(b"data: "):
+        if not newline or CR in line:
+            return -1
+        if line.startswith(b"data: "):
             self._head, self._name = b"data: ", "message"
-        elif newline and line.startswith(b"event: ") and CR not in line:
+        else:
             self._head = line + newline + b"data: "
             self._name = line[7:].decode("utf-8", "replace") or "message"
-        else:
-            return -1
         self._blank = newline * 2
         self._between = (self._blank + self._head).decode("utf-8", "replace")
         return chunk.rfind(self._blank) if chunk.startswith(self._head) else -1

@@ -114,6 +114,8 @@ NEWLINES = [
     ),
     ("cr-at-the-end-of-an-lf-line", b"data: a\r\n\n", [E("a")]),
     ("cr-blank-in-data-of-crlf", b"data: a\r\rdata: b\r\n\r\n", [E("a"), E("b")]),
+    ("cr-event-after-lf-event", b"data: a\n\ndata: b\r\r", [E("a"), E("b")]),
+    ("cr-in-an-event-line", b"event: e\rdata: x\ndata: a\n\n", [E("x\na", "e")]),
     ("named-crlf", b"event: e\r\ndata: a\r\n\r\nevent: e\r\ndata: b\r\n\r\n", [E("a", "e"), E("b", "e")]),
     ("named-cr", b"event: e\rdata: a\r\revent: e\rdata: b\r\r", [E("a", "e"), E("b", "e")]),
 ]
@@ -390,6 +392,8 @@ def test_last_event_id(stream: bytes, last_event_id: str) -> None:
         (b"retry: 5", None),
         (b"retry: 5\n\ndata: a\n\n", 5),  # and stays
         (b"retry: 5\n\nretry: 6\n\nretry: x\n\n", 6),
+        (b"data: a\n\ndata: b\nretry: 5\n", 5),
+        (b"data: a\n\ndata: b\rretry: 5\r", 5),
     ],
 )
 def test_retry(stream: bytes, retry: int | None) -> None:
@@ -477,6 +481,7 @@ def test_a_retry_of_more_digits_than_int_reads_is_ignored() -> None:
         ([b"data: a\r", b"\n", b"\r", b"\n"], [[], [], [E("a")], []]),
         ([b"data: a\r", b"data: b\r\r"], [[], [E("a\nb")]]),
         ([b"data: a\r\r", b"\ndata: b\n\n"], [[E("a")], [E("b")]]),
+        ([b"event: e", b"\n\n", b"event: edata: a"], [[], [], []]),
         ([b"event: e\ndata: a\n\nevent: e\ndata: b\n", b"\n"], [[E("a", "e")], [E("b", "e")]]),
         ([b"event: e\r\ndata: a\r\n\r", b"\nevent: e\r\ndata: b\r\n\r"], [[E("a", "e")], [E("b", "e")]]),
     ],
@@ -645,6 +650,11 @@ def test_over_the_limit_nothing_half_is_delivered_and_nothing_after_it() -> None
 def test_without_a_limit_an_event_may_have_megabytes() -> None:
     data = "x" * 3_000_000
     assert parse(pieces(f"event: image\ndata: {data}\n\n".encode(), 1460)).events == [E(data, "image")]
+
+
+def test_the_limit_holds_when_each_event_comes_in_a_chunk_of_its_own() -> None:
+    chunks = [b"data: a\n\n", b"data: b\n\n", b"data: 45678\n\n"]
+    assert parse_within(10, chunks) == ([E("a"), E("b")], True)
 
 
 @pytest.mark.parametrize("limit", [0, -1])
