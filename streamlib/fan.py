@@ -125,9 +125,8 @@ class Tee(Generic[T]):
 
     def update(self) -> None:
         """A branch took an item, wants one or was closed: may the next be pulled?"""
-        open_branches = [branch for branch in self._branches if not branch.closed]
-        wanted = any(branch.hungry and not branch.waiting for branch in open_branches)
-        if wanted and all(len(branch.waiting) < self._max_lag for branch in open_branches):
+        wanted = any(branch.hungry and not branch.waiting for branch in self._branches)
+        if wanted and all(len(branch.waiting) < self._max_lag for branch in self._branches):
             self._may_pull.set()
         else:
             self._may_pull.clear()
@@ -174,7 +173,8 @@ class Branch(AsyncIterator[T]):
         """Stop reading: the others no longer wait for this branch. The last to close closes the source."""
         if not self.closed:
             self.closed = True
-            self.waiting.clear()
+            self.hungry = False
+            self.waiting.clear()  # a closed branch holds nobody up
             self.news.set()
             await self._tee.branch_closed()
 

@@ -238,6 +238,27 @@ async def test_a_closed_branch_no_longer_holds_the_others_up() -> None:
         assert await collect(right) == []
 
 
+async def test_closing_a_branch_ends_its_reader_and_pulls_nothing_for_it() -> None:
+    gate = asyncio.Event()
+    pulled = []
+
+    async def source() -> AsyncIterator[int]:
+        for number in range(5):
+            pulled.append(number)
+            await gate.wait()
+            yield number
+
+    async with tee(source(), 2) as (left, right):
+        reader = asyncio.create_task(collect(left))
+        await turns()
+        await left.aclose()
+        gate.set()
+        assert await asyncio.wait_for(reader, timeout=20) == []
+        await turns()
+        assert pulled == [0]
+        assert await collect(right) == [0, 1, 2, 3, 4]
+
+
 async def test_the_last_branch_to_close_closes_the_source() -> None:
     source = Watched(range(10))
     async with tee(source, 2) as (left, right):

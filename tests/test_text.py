@@ -170,6 +170,7 @@ CASES: list[tuple[str, list[str], list[str], dict[str, Any], list[str]]] = [
         {"whole_words": True},
         ["bob", "cat."],
     ),
+    ("no word begins inside a word", ["bobc", "at."], ["cat"], {"whole_words": True}, ["bobc", "at."]),
     ("an underscore is part of a word", ["cat_x cat-x"], ["cat"], {"whole_words": True}, ["cat_x ***-x"]),
     (
         "a phrase that ends in a sign",
