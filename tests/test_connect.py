@@ -170,9 +170,8 @@ def test_the_model_ends_when_its_kernel_ends_by_itself() -> None:
 
 @posix
 def test_the_model_outlives_an_interrupt_of_the_kernels_group() -> None:
-    kernel, pid = started(
-        "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN); print('ready', flush=True); time.sleep(600)"
-    )
+    ignore = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN); print('ready', flush=True)"
+    kernel, pid = started(f"{ignore}; time.sleep(600)")
     assert kernel.stdout is not None
     kernel.stdout.readline()
     os.killpg(kernel.pid, signal.SIGINT)
@@ -186,7 +185,9 @@ def test_the_model_outlives_an_interrupt_of_the_kernels_group() -> None:
 
 @posix
 def test_a_forked_child_does_not_keep_the_model_alive() -> None:
-    kernel, pid = started("import os\nif os.fork() == 0: time.sleep(30)\nelse: time.sleep(600)")
+    kernel, pid = started("import os\nif os.fork() == 0: print('forked', flush=True)\ntime.sleep(600)")
+    assert kernel.stdout is not None
+    kernel.stdout.readline()
     group = kernel.pid
     kernel.kill()
     try:

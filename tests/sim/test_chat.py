@@ -84,7 +84,12 @@ def test_a_limit_that_is_not_reached_changes_nothing() -> None:
 
 @pytest.mark.parametrize(
     ("stop", "said"),
-    [("four", "one two three "), (["xyz", "three"], "one two "), ("xyz", "one two three four"), ("one", "")],
+    [
+        ("four", "one two three "),
+        (["three", "two", "xyz"], "one "),
+        ("xyz", "one two three four"),
+        ("one", ""),
+    ],
 )
 def test_a_stop_sequence_ends_the_answer_before_itself(stop: Any, said: str) -> None:
     made = frames(ask("Repeat: one two three four", stop=stop))

@@ -153,8 +153,9 @@ QUESTION = Message("user", "What is backpressure?")
         lambda said: [QUESTION, Message("assistant", said)],
         lambda said: [QUESTION, Message("assistant", said), Message("user", "Continue where you stopped.")],
         lambda said: [QUESTION, Message("assistant", said.rstrip()), Message("user", "go on")],
+        lambda said: [QUESTION, Message("assistant", said + "\n"), Message("user", "Please continue")],
     ],
-    ids=["prefilled", "asked", "stripped"],
+    ids=["prefilled", "asked", "stripped", "padded"],
 )  # fmt: skip
 def test_an_answer_that_broke_off_is_continued_where_it_stopped(turns) -> None:  # type: ignore[no-untyped-def]
     whole = reply([QUESTION])
