@@ -65,7 +65,7 @@ class _Print:
 
     def write(self, text: str) -> int:
         if stage := stage_here():
-            stage.write(str(text))
+            stage.printed.write(str(text))
         elif not getattr(_here, "mute", False):
             self.real.write(text)
         return len(text)

@@ -13,7 +13,7 @@ import inspect
 import threading
 import traceback
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any
 
@@ -23,7 +23,7 @@ from .exercise import Case, Exercise, Mistake, Solution
 from .guard import Overrun, run_guarded
 from .intercept import Interception, mute_this_thread, stage_here
 from .picture import picture_of
-from .stage import Outcome, line_of_code, run_case
+from .stage import Outcome, Printed, line_of_code, run_case
 from .stub import is_stub
 from .verdict import State, Verdict
 from .wording import call_text
@@ -40,7 +40,7 @@ class Trial:
 
     case: Case | None = None
     verdict: Verdict | None = None
-    printed: str = ""
+    printed: list[Printed] = field(default_factory=list)  # one for each case
 
 
 def judge(solution: Solution, exercise: Exercise, *, seconds: float = SECONDS) -> Verdict:
@@ -83,8 +83,7 @@ def try_out(solution: Solution, exercise: Exercise, home: str, trial: Trial) -> 
         if problem := signature_problem(solution, case):
             return failed(exercise, trial, "wrong", problem)
         expected = run_case(exercise.reference, case)
-        got = play_answer(solution, case, expected, home)
-        trial.printed = trial.printed or got.printed
+        got = play_answer(solution, case, expected, home, trial)
         found = difference(expected, got, exercise.show)
         if found is None:
             continue
@@ -99,17 +98,23 @@ def try_out(solution: Solution, exercise: Exercise, home: str, trial: Trial) -> 
             return failed(exercise, trial, state, found, details)
         return trial.verdict
     message = f"All {len(exercise.cases)} cases pass."
-    return Verdict(exercise.name, "right", message, details=printed_block(trial))
+    return Verdict(exercise.name, "right", message, details=printed_block(trial.printed))
 
 
-def play_answer(solution: Solution, case: Case, expected: Outcome, home: str) -> Outcome:
+def play_answer(
+    solution: Solution, case: Case, expected: Outcome, home: str = "", trial: Trial | None = None
+) -> Outcome:
     """Play a case with bounds on its virtual time and its values, both far beyond the reference's."""
+    printed = Printed()
+    if trial is not None:
+        trial.printed.append(printed)
     return run_case(
         solution,
         case,
         seconds=expected.ended + PATIENCE,
         values=1_000 + 10 * len(expected.arrivals),
         home=home,
+        printed=printed,
     )
 
 
@@ -124,7 +129,7 @@ def recognise(
     suspects = [
         mistake
         for mistake in exercise.mistakes
-        if alike(play_answer(mistake.solution, exercise.cases[failing], expected, ""), got)
+        if alike(play_answer(mistake.solution, exercise.cases[failing], expected), got)
     ]
     if len(suspects) < 2:
         return suspects[0] if suspects else None
@@ -133,7 +138,7 @@ def recognise(
         expected = run_case(exercise.reference, case)
         given = play_answer(solution, case, expected, home)
         for number, mistake in enumerate(suspects):
-            agreements[number] += alike(play_answer(mistake.solution, case, expected, ""), given)
+            agreements[number] += alike(play_answer(mistake.solution, case, expected), given)
     return suspects[agreements.index(max(agreements))]
 
 
@@ -150,13 +155,15 @@ def failed(
         message = f"For `{call_text(exercise, trial.case)}`{note}: {message}"
     if found.cause:
         message = f"{message} {found.cause}"
-    return Verdict(exercise.name, state, message, found.mistake, [*details, *printed_block(trial)])
-
-
-def printed_block(trial: Trial) -> list[Block]:
-    return (
-        [Code("What it printed while it was checked:", trial.printed, folded=True)] if trial.printed else []
+    return Verdict(
+        exercise.name, state, message, found.mistake, [*details, *printed_block(trial.printed[-1:])]
     )
+
+
+def printed_block(printed: Sequence[Printed]) -> list[Block]:
+    """What it printed in the first of these cases in which it printed anything."""
+    words = next(filter(None, map(str, printed)), "")
+    return [Code("What it printed:", words, folded=True)] if words else []
 
 
 def not_attempted(exercise: Exercise, where: str = "") -> Verdict:

@@ -155,17 +155,32 @@ class OpenIterator(OpenSource):
         self.closed = True
 
 
+class Printed:
+    """The beginning of what judged code printed."""
+
+    def __init__(self) -> None:
+        self._kept = ""
+        self._lost = 0
+
+    def write(self, text: str) -> None:
+        room = PRINT_LIMIT - len(self._kept)
+        self._kept += text[:room]
+        self._lost += max(0, len(text) - room)
+
+    def __str__(self) -> str:
+        return self._kept + (f"\n… and {self._lost:,} more characters" if self._lost else "")
+
+
 class Stage:
     """Where one case is played. It hands out the sources and records what comes out."""
 
-    def __init__(self, clock: Clock, loop: VirtualLoop, max_values: int) -> None:
+    def __init__(self, clock: Clock, loop: VirtualLoop, max_values: int, printed: Printed) -> None:
         self.clock = clock
         self.loop = loop
         self.max_values = max_values
+        self.printed = printed
         self.sources: list[OpenSource] = []
         self.arrivals: list[Arrival] = []
-        self.printed = ""
-        self.lost = 0  # characters printed beyond the limit
         self.unawaited: list[str] = []
         self.result: object = None  # what the call itself gave, for finding where it waits
         self.shape: Shape = "nothing"
@@ -184,12 +199,6 @@ class Stage:
         task = self.loop.create_task(coroutine)
         self._own_tasks.add(task)
         return task
-
-    def write(self, text: str) -> None:
-        """Keep the beginning of what judged code prints."""
-        room = PRINT_LIMIT - len(self.printed)
-        self.printed += text[:room]
-        self.lost += max(0, len(text) - room)
 
     def deliver(self, value: object) -> None:
         """Record that a value came out just now."""
@@ -300,17 +309,23 @@ def _changed(before: list[object], after: tuple[object, ...]) -> bool:
 
 
 def run_case(
-    solution: Solution, case: Case, *, seconds: float = 1e6, values: int = VALUES, home: str = ""
+    solution: Solution,
+    case: Case,
+    *,
+    seconds: float = 1e6,
+    values: int = VALUES,
+    home: str = "",
+    printed: Printed | None = None,
 ) -> Outcome:
     """Play `case` with `solution`, in this thread.
 
-    `seconds` are virtual and, like `values`, a bound far beyond what the case needs. `home`
-    is the module whose lines are the learner's, for saying where something happened.
+    `seconds` are virtual and, like `values`, a bound far beyond what the case needs. `home` is the module
+    whose lines are the learner's, to say where something happened. `printed` can be read while the case plays.
     """
     clock = Clock(seconds)
     loop = VirtualLoop(clock)
     loop.set_exception_handler(lambda loop, context: None)  # what nobody awaits must not reach the screen
-    stage = Stage(clock, loop, values)
+    stage = Stage(clock, loop, values, printed if printed is not None else Printed())
     stuck = where = ""
     with intercept.judged(stage), _no_running_loop(), _seeded_random():
         performance = loop.create_task(stage.perform(solution, case))
@@ -342,7 +357,7 @@ def run_case(
         stuck=stuck,
         blocked=clock.blocked,
         unawaited=tuple(stage.unawaited),
-        printed=stage.printed + (f"\n… and {stage.lost:,} more characters" if stage.lost else ""),
+        printed=str(stage.printed),
         where=where,
         **stage.finished,
     )

@@ -284,6 +284,15 @@ def test_the_stuck_line_is_named() -> None:
     assert "`await asyncio.Event().wait()`" in judge(never_wakes, samples.streaming).message
 
 
+def test_what_a_stuck_answer_printed_is_shown() -> None:
+    def double(numbers: list[int]) -> list[int]:
+        print("before the loop")
+        while True:
+            numbers = [*numbers]
+
+    assert "before the loop" in repr(judge(double, samples.plain, seconds=0.2))
+
+
 @pytest.mark.parametrize("answer", [endless_loop, swallows_everything, swallows_everything_three_times])
 def test_no_thread_goes_on_spinning(answer: Callable[..., Any]) -> None:
     judge(answer, samples.plain, seconds=0.2)
