@@ -14,7 +14,6 @@ import subprocess
 import sys
 import tempfile
 import threading
-import urllib.request
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import IO, Any
@@ -152,14 +151,10 @@ def _start_embedded() -> Model:
     # A key under another name that those clients read would go to the simulated model, or start a warning.
     for name in ("GEMINI_API_KEY", "ANTHROPIC_AUTH_TOKEN"):
         os.environ.pop(name, None)
-    if urllib.request.getproxies():
+    if any(name.lower() in ("http_proxy", "all_proxy") for name in os.environ):
         # the way to this machine leads through no proxy
-        hosts = [
-            *filter(None, [os.environ.get("NO_PROXY") or os.environ.get("no_proxy")]),
-            "127.0.0.1",
-            "localhost",
-        ]
-        environment["NO_PROXY"] = environment["no_proxy"] = ",".join(hosts)
+        direct = [*(os.environ.get("NO_PROXY") or os.environ.get("no_proxy") or "").split(","), "127.0.0.1"]
+        environment["NO_PROXY"] = environment["no_proxy"] = ",".join(dict.fromkeys(filter(None, direct)))
     os.environ.update(environment)
     _embedded = _Embedded(process, Model("sim-1", base_url, is_simulated=True), environment)
     return _embedded.model

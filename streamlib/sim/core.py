@@ -8,24 +8,21 @@ timing and faults serve over a socket, inside a test on a virtual clock, and ins
 from __future__ import annotations
 
 import json
-import math
 import re
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from email.utils import formatdate
 from functools import partial
 from hmac import compare_digest
-from itertools import chain, count
+from itertools import count
 from random import Random
-from types import TracebackType
 from typing import Protocol
 
 from . import chat, responses
 from .answer import make_answer, seed_of
-from .faults import FAULTS, NO_FAULTS, Faults, break_frames, fault_list, parse_faults
+from .faults import FAULTS, NO_FAULTS, Faults, break_frames, fault_list, parse_faults, status_fault
 from .model import MODEL_NAME, Answer, ApiError, Ask, Frame, Labels, Piece
-from .timing import HEADERS_AT, PROFILES, ROLE_AT, due_times, pieces
+from .stats import Delivery, Stats
+from .timing import HEADERS_AT, PROFILES, ROLE_AT, due_times, pieces, time_to_first_token
 
 MAX_BODY_BYTES = 1024 * 1024
 
@@ -54,73 +51,6 @@ class Request:
     path: str
     headers: Mapping[str, str]
     body: bytes = b""
-
-
-class Stats:
-    """What ``GET /sim/stats`` tells: counts since the start, and how late frames left."""
-
-    def __init__(self) -> None:
-        self.requests_total = 0
-        self.streams_open = 0
-        self.streams_total = 0
-        self.clients_left = 0  # answers that nobody waited for to the end
-        self.tokens_produced = 0
-        self.tokens_delivered = 0
-        self.tokens_saved = 0  # never produced, because the client left
-        self.late: deque[float] = deque(maxlen=10_000)  # seconds, of the latest frames
-
-    def as_dict(self) -> dict[str, object]:
-        late = sorted(self.late)
-        return {
-            "requests_total": self.requests_total,
-            "streams_open": self.streams_open,
-            "streams_total": self.streams_total,
-            "clients_left": self.clients_left,
-            "tokens_produced": self.tokens_produced,
-            "tokens_delivered": self.tokens_delivered,
-            "tokens_wasted": self.tokens_produced - self.tokens_delivered,
-            "tokens_saved": self.tokens_saved,
-            "schedule_lag": {
-                "frames": len(late),
-                "p50": late[len(late) // 2] if late else 0.0,
-                "p99": late[len(late) * 99 // 100] if late else 0.0,
-            },
-        }
-
-
-class Delivery:
-    """Follows one answer on its way out, as a context manager around the sending."""
-
-    def __init__(self, stats: Stats, *, tokens: int = 0, stream: bool = False) -> None:
-        self._stats = stats
-        self._left_to_make = tokens
-        self._stream = stream
-        self.finished = False
-
-    def __enter__(self) -> Delivery:
-        self._stats.requests_total += 1
-        self._stats.streams_total += self._stream
-        self._stats.streams_open += self._stream
-        return self
-
-    def made(self, frame: Frame, late: float) -> None:
-        """The frame is due: its tokens exist. ``late`` is how long ago it was due, in seconds."""
-        self._stats.tokens_produced += frame.made
-        self._left_to_make -= frame.made
-        if frame.data:
-            self._stats.late.append(max(0.0, late))
-
-    def sent(self, frame: Frame) -> None:
-        """The frame's bytes are handed to a connection that is still there."""
-        self._stats.tokens_delivered += frame.sent
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stats.streams_open -= self._stream
-        if not self.finished:
-            self._stats.clients_left += 1
-            self._stats.tokens_saved += self._left_to_make
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,8 +101,7 @@ class Simulator:
         }
 
     def respond(self, request: Request, now: float) -> Response:
-        """The response to ``request``, made at ``now`` (Unix seconds). Never raises for what a client
-        sends."""
+        """The response to ``request``, at ``now`` (Unix seconds). What is wrong with it becomes an answer."""
         try:
             return self._route(request)(request, now)
         except ApiError as error:
@@ -234,13 +163,11 @@ class Simulator:
             )
         answer = make_answer(ask, thinks=profile.thinks)
         tokens = answer.completion_tokens
-
-        wait = faults.get("slow-first-byte", 0.0)
         rng = Random(ask.seed if ask.seed is not None else seed_of(ask))
-        due = (wait + at for at in due_times(profile, rng))
-        first = next(due)
-        break_at = faults.strike[1] if faults.strike else None
-        chunks = pieces(answer.parts, profile, rng, chain([first], due), break_at)
+        wait = faults.get("slow-first-byte", 0.0)
+        ttft = time_to_first_token(profile, rng)
+        due = due_times(profile, rng, first=wait + ttft)
+        chunks = pieces(answer.parts, profile, rng, due, break_at=faults.strike[1] if faults.strike else None)
         serial = next(self._serial)
         labels = Labels(f"{wire.ID_PREFIX}sim{serial:08d}", int(now))
         if not ask.stream:
@@ -248,8 +175,8 @@ class Simulator:
             headers = self._headers("application/json", serial, whole[-1].at)
             struck = break_frames(whole, faults.strike_only(), tokens, wire.ERROR_EVENT)
             return Response(200, headers, struck, Delivery(self.stats, tokens=tokens))
-        headers_at = wait + (first - wait) * HEADERS_AT
-        frames = wire.stream(ask, answer, chunks, labels, role_at=wait + (first - wait) * ROLE_AT)
+        headers_at = wait + ttft * HEADERS_AT
+        frames = wire.stream(ask, answer, chunks, labels, role_at=wait + ttft * ROLE_AT)
         return Response(
             200,
             self._headers("text/event-stream; charset=utf-8", serial, headers_at),
@@ -267,7 +194,7 @@ class Simulator:
     # --- control ----------------------------------------------------------------------------------
 
     def _page(self, request: Request, now: float) -> Response:
-        faults = "".join(f"  {name:17} {what}\n" for name, (*_, what) in FAULTS.items())
+        faults = "".join(f"  {fault.name:17} {fault.what}\n" for fault in FAULTS.values())
         return self._plain(200, "text/plain; charset=utf-8", f"{PAGE}{faults}".encode())
 
     def _stats(self, request: Request, now: float) -> Response:
@@ -315,7 +242,6 @@ class Simulator:
             ("x-request-id", f"req_sim{serial:08d}"),
             ("openai-processing-ms", str(round(seconds * 1000))),
             ("openai-version", "2020-10-01"),
-            ("x-accel-buffering", "no"),
         )
 
     def _error(self, error: ApiError) -> Response:
@@ -363,30 +289,3 @@ def seed_header(request: Request) -> int | None:
     if not re.fullmatch(r"-?[0-9]{1,18}", text):
         raise ApiError(400, f"X-Sim-Seed is an integer, got {text!r}.", code="bad_seed")
     return int(text)
-
-
-def status_fault(faults: Faults, now: float) -> ApiError | None:
-    """The error that ``status`` and ``retry-after`` ask for; ``retry-after`` alone means 429."""
-    waits = [name for name in ("retry-after", "retry-after-date") if name in faults]
-    if "status" not in faults and not waits:
-        return None
-    status = int(faults.get("status", 429))
-    headers: tuple[tuple[str, str], ...] = ()
-    again = ""
-    if "retry-after-date" in faults:
-        when = formatdate(math.ceil(now + faults.get("retry-after-date", 0)), usegmt=True)
-        headers, again = (("retry-after", when),), f" Please try again after {when}."
-    elif "retry-after" in faults or status == 429:
-        seconds = faults.get("retry-after", 1.0)
-        headers, again = (("retry-after", f"{seconds:g}"),), f" Please try again in {seconds:g} s."
-    message, kind, code = STATUS_MESSAGES.get(status, ("This request fails.", "server_error", None))
-    return ApiError(
-        status, f"{message}{again} (Simulated: X-Sim-Fault.)", kind=kind, code=code, headers=headers
-    )
-
-
-STATUS_MESSAGES: dict[int, tuple[str, str, str | None]] = {
-    429: (f"Rate limit reached for {MODEL_NAME}.", "requests", "rate_limit_exceeded"),
-    500: ("The server had an error while processing your request.", "server_error", None),
-    503: ("The engine is currently overloaded.", "service_unavailable_error", None),
-}

@@ -10,47 +10,44 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from email.utils import formatdate
 
-from .model import ApiError, Frame
+from .model import MODEL_NAME, ApiError, Frame
 
-# name: (default number, smallest, largest, what it does); None as default: the fault takes no number
-FAULTS: dict[str, tuple[float | None, float, float, str]] = {
-    "refuse": (None, 0, 0, "close the connection without an answer"),
-    "status": (500, 400, 599, "answer with this error status instead (429, 500, 503, …)"),
-    "retry-after": (1, 0, 3600, "with status: a Retry-After header, in seconds"),
-    "retry-after-date": (
-        2,
-        0,
-        3600,
-        "with status: a Retry-After header, as the date that many seconds from now",
-    ),
-    "slow-first-byte": (3, 0, 600, "send nothing at all for this many seconds more"),
-    "cut-after": (5, 0, 8192, "break the connection after this many tokens"),
-    "truncate-after": (
-        5,
-        0,
-        8192,
-        "end cleanly after this many tokens: no finish reason, no [DONE], no error",
-    ),
-    "cut-mid-event": (5, 0, 8192, "after this many tokens send half an event, then break the connection"),
-    "stall-after": (5, 0, 8192, "fall silent after this many tokens, with the connection open"),
-    "error-event": (5, 0, 8192, "after this many tokens send an error object inside the stream, then end"),
-    "bad-json": (5, 0, 8192, "after this many tokens send one event whose JSON is broken, then go on"),
-    "no-done": (None, 0, 0, "leave out the last event, [DONE]"),
-    "clump": (
-        1,
-        0.05,
-        60,
-        "hold events back and release them every so many seconds, as a buffering proxy does",
-    ),
-    "split-utf8": (
-        None,
-        0,
-        0,
-        "send each event in two pieces, cut inside a character where it has a long one",
-    ),
-    "crlf": (None, 0, 0, "end lines with CR LF"),
-    "comments": (None, 0, 0, "send comment lines between the events, as keep-alives"),
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """A way to break, and the numbers it takes; without a default it takes none."""
+
+    name: str
+    what: str
+    default: float | None = None
+    least: float = 0
+    most: float = 8192
+
+
+FAULTS = {
+    fault.name: fault
+    for fault in (
+        Fault("refuse", "close the connection without an answer"),
+        Fault("status", "answer with this error status instead: 429, 500, 503, …", 500, 400, 599),
+        Fault("retry-after", "with status: a Retry-After header, in seconds", 1, 0, 3600),
+        Fault(
+            "retry-after-date", "with status: a Retry-After header, as the date that far ahead", 2, 0, 3600
+        ),
+        Fault("slow-first-byte", "send nothing at all for this many seconds more", 3, 0, 600),
+        Fault("cut-after", "break the connection after this many tokens", 5),
+        Fault("truncate-after", "end cleanly after this many tokens: no finish reason, no error", 5),
+        Fault("cut-mid-event", "after this many tokens send half an event, then break the connection", 5),
+        Fault("stall-after", "fall silent after this many tokens, with the connection open", 5),
+        Fault("error-event", "after this many tokens send an error object in the stream, then end", 5),
+        Fault("bad-json", "after this many tokens send one event with broken JSON, then go on", 5),
+        Fault("no-done", "leave out the last event, [DONE]"),
+        Fault("clump", "release events every so many seconds, as a buffering proxy does", 1, 0.05, 60),
+        Fault("split-utf8", "send each event in two pieces, cut inside a character where that can be"),
+        Fault("crlf", "end lines with CR LF"),
+        Fault("comments", "send comment lines between the events, as keep-alives"),
+    )
 }
 
 STRIKES = ("cut-after", "truncate-after", "cut-mid-event", "stall-after", "error-event", "bad-json")
@@ -85,8 +82,7 @@ NO_FAULTS = Faults({})
 
 
 def parse_faults(text: str) -> Faults:
-    """``"status=429; retry-after=2"`` as ``Faults``; an unknown name or a number out of range is an
-    ``ApiError`` 400."""
+    """``"status=429; retry-after=2"`` as ``Faults``. What is not on the list is an ``ApiError`` 400."""
     chosen: dict[str, float] = {}
     for item in filter(None, (part.strip() for part in text.split(";"))):
         name, given, number = (part.strip() for part in item.partition("="))
@@ -94,20 +90,20 @@ def parse_faults(text: str) -> Faults:
             raise ApiError(
                 400, f"X-Sim-Fault: there is no fault {name!r}. {fault_list()}", code="unknown_fault"
             )
-        default, least, most, _ = FAULTS[name]
-        if default is None:
+        fault = FAULTS[name]
+        if fault.default is None:
             if given:
                 raise ApiError(400, f"X-Sim-Fault: {name} takes no number, got {item!r}.", code="bad_fault")
             chosen[name] = 0
             continue
         try:
-            value = float(number) if given else default
+            value = float(number) if given else fault.default
         except ValueError:
             value = math.nan
-        if not least <= value <= most:
+        if not fault.least <= value <= fault.most:
             raise ApiError(
                 400,
-                f"X-Sim-Fault: {name} takes a number from {least:g} to {most:g}, got {number!r}.",
+                f"X-Sim-Fault: {name} takes a number from {fault.least:g} to {fault.most:g}, got {number!r}.",
                 code="bad_fault",
             )
         chosen[name] = value
@@ -139,8 +135,37 @@ def break_frames(frames: Iterable[Frame], faults: Faults, tokens: int, error_eve
 
 def fault_list() -> str:
     """One sentence that names every fault."""
-    names = [name if default is None else f"{name}=N" for name, (default, *_) in FAULTS.items()]
+    names = [fault.name if fault.default is None else f"{fault.name}=N" for fault in FAULTS.values()]
     return f"The faults are: {', '.join(names)}; join several with ';'."
+
+
+# --- instead of an answer --------------------------------------------------------------------------
+
+STATUS_MESSAGES: dict[int, tuple[str, str, str | None]] = {
+    429: (f"Rate limit reached for {MODEL_NAME}.", "requests", "rate_limit_exceeded"),
+    500: ("The server had an error while processing your request.", "server_error", None),
+    503: ("The engine is currently overloaded.", "service_unavailable_error", None),
+}
+
+
+def status_fault(faults: Faults, now: float) -> ApiError | None:
+    """The error that ``status`` and ``retry-after`` ask for; ``retry-after`` alone means 429."""
+    waits = [name for name in ("retry-after", "retry-after-date") if name in faults]
+    if "status" not in faults and not waits:
+        return None
+    status = int(faults.get("status", 429))
+    headers: tuple[tuple[str, str], ...] = ()
+    again = ""
+    if "retry-after-date" in faults:
+        when = formatdate(math.ceil(now + faults.get("retry-after-date", 0)), usegmt=True)
+        headers, again = (("retry-after", when),), f" Please try again after {when}."
+    elif "retry-after" in faults or status == 429:
+        seconds = faults.get("retry-after", 1.0)
+        headers, again = (("retry-after", f"{seconds:g}"),), f" Please try again in {seconds:g} s."
+    message, kind, code = STATUS_MESSAGES.get(status, ("This request fails.", "server_error", None))
+    return ApiError(
+        status, f"{message}{again} (Simulated: X-Sim-Fault.)", kind=kind, code=code, headers=headers
+    )
 
 
 # --- faults that strike after N tokens ------------------------------------------------------------

@@ -41,6 +41,9 @@ def parse(body: bytes) -> Ask:
             400, "This server stores no responses: send the whole conversation as input.", param="background"
         )
     messages = [{"role": "developer", "content": data["instructions"]}] if data.get("instructions") else []
+    tools = data.get("tools") or []
+    if not isinstance(tools, list):
+        raise ApiError(400, "tools is a list.", param="tools")
     given = data.get("input")
     if not isinstance(given, (str, list)) or not given:
         raise ApiError(400, "input is missing: a string, or a list of messages.", param="input")
@@ -50,7 +53,7 @@ def parse(body: bytes) -> Ask:
         "messages": messages,
         "stream": data.get("stream"),
         "max_tokens": data.get("max_output_tokens"),
-        "tools": [{"type": "function", "function": tool} for tool in data.get("tools") or ()] or None,
+        "tools": [{"type": "function", "function": tool} for tool in tools] or None,
         "parallel_tool_calls": data.get("parallel_tool_calls"),
         "tool_choice": _tool_choice(data.get("tool_choice")),
         "response_format": _format(data.get("text")),

@@ -54,8 +54,7 @@ def make_app(simulator: Simulator) -> App:
 
 
 async def read_body(receive: Receive) -> bytes | None:
-    """The request's body, or None when the client leaves first. Past the limit the rest is read and
-    dropped."""
+    """The request's body, None when the client leaves first. What goes past the limit is read and dropped."""
     body = bytearray()
     while True:
         message = await receive()

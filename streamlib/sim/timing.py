@@ -42,11 +42,16 @@ HEADERS_AT = 0.4  # the status line leaves at this part of the time to first tok
 ROLE_AT = 0.6  # the chunk that names the role at this one
 
 
-def due_times(profile: Profile, rng: Random) -> Iterator[float]:
-    """The due time of each token, without end; the first is the time to first token."""
-    at = profile.ttft * rng.lognormvariate(0, profile.ttft_spread)
+def time_to_first_token(profile: Profile, rng: Random) -> float:
+    """Seconds from the request to its first token."""
+    return profile.ttft * rng.lognormvariate(0, profile.ttft_spread)
+
+
+def due_times(profile: Profile, rng: Random, first: float) -> Iterator[float]:
+    """The due time of each token, without end, beginning with ``first``."""
     # exp(mu + sigma²/2) is the mean of a lognormal: with this mu the mean gap is 1 / rate
     mu = -math.log(profile.rate) - profile.gap_spread**2 / 2
+    at = first
     while True:
         yield at
         at += rng.lognormvariate(mu, profile.gap_spread)

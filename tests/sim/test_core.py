@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from streamlib.sim.core import MAX_BODY_BYTES, Delivery, Simulator, Stats
+from streamlib.sim.core import MAX_BODY_BYTES, Simulator
 from streamlib.sim.model import ApiError, Frame
+from streamlib.sim.stats import Delivery, Stats
 from streamlib.sim.timing import PROFILES
 
 from .talk import NOW, ask, body_of, chunks_of, error_of, frames, json_of, request, text_of

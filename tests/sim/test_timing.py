@@ -11,21 +11,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamlib.sim.model import Part
-from streamlib.sim.timing import PROFILES, due_times, pieces
+from streamlib.sim.timing import PROFILES, due_times, pieces, time_to_first_token
 
 
 @pytest.mark.parametrize("name", PROFILES)
 def test_a_profile_has_the_first_token_and_the_pace_it_promises(name: str) -> None:
     profile = PROFILES[name]
-    firsts = [next(due_times(profile, Random(seed))) for seed in range(2000)]
+    firsts = [time_to_first_token(profile, Random(seed)) for seed in range(2000)]
     assert median(firsts) == pytest.approx(profile.ttft, rel=0.1)
-    times = list(islice(due_times(profile, Random(1)), 20_000))
+    times = list(islice(due_times(profile, Random(1), 0.5), 20_000))
     assert mean(b - a for a, b in pairwise(times)) == pytest.approx(1 / profile.rate, rel=0.05)
 
 
 def test_due_times_never_go_back() -> None:
-    times = list(islice(due_times(PROFILES["congested"], Random(3)), 1000))
+    times = list(islice(due_times(PROFILES["congested"], Random(3), 0.5), 1000))
     assert times == sorted(times)
+    assert times[0] == 0.5
 
 
 PARTS = st.lists(
@@ -38,7 +39,7 @@ def test_chunks_carry_every_token_once_in_order_and_break_where_told(
     parts: list[Part], name: str, break_at: int, seed: int
 ) -> None:
     rng = Random(seed)
-    made = list(pieces(parts, PROFILES[name], rng, due_times(PROFILES[name], rng), break_at))
+    made = list(pieces(parts, PROFILES[name], rng, due_times(PROFILES[name], rng, 0.5), break_at))
     total = sum(len(part.tokens) for part in parts)
     assert sum(len(piece.tokens) for piece in made) == total
     for index, part in enumerate(parts):

@@ -1,0 +1,75 @@
+"""What the simulated model counts: streams, tokens made and delivered, and how late they left (lesson 7)."""
+
+from __future__ import annotations
+
+from collections import deque
+from types import TracebackType
+
+from .model import Frame
+
+
+class Stats:
+    """What ``GET /sim/stats`` tells: counts since the start, and how late frames left."""
+
+    def __init__(self) -> None:
+        self.requests_total = 0
+        self.streams_open = 0
+        self.streams_total = 0
+        self.clients_left = 0  # answers that nobody waited for to the end
+        self.tokens_produced = 0
+        self.tokens_delivered = 0
+        self.tokens_saved = 0  # never produced, because the client left
+        self.late: deque[float] = deque(maxlen=10_000)  # seconds, of the latest frames
+
+    def as_dict(self) -> dict[str, object]:
+        late = sorted(self.late)
+        return {
+            "requests_total": self.requests_total,
+            "streams_open": self.streams_open,
+            "streams_total": self.streams_total,
+            "clients_left": self.clients_left,
+            "tokens_produced": self.tokens_produced,
+            "tokens_delivered": self.tokens_delivered,
+            "tokens_wasted": self.tokens_produced - self.tokens_delivered,
+            "tokens_saved": self.tokens_saved,
+            "schedule_lag": {
+                "frames": len(late),
+                "p50": late[len(late) // 2] if late else 0.0,
+                "p99": late[len(late) * 99 // 100] if late else 0.0,
+            },
+        }
+
+
+class Delivery:
+    """Follows one answer on its way out, as a context manager around the sending."""
+
+    def __init__(self, stats: Stats, *, tokens: int = 0, stream: bool = False) -> None:
+        self._stats = stats
+        self._left_to_make = tokens
+        self._stream = stream
+        self.finished = False
+
+    def __enter__(self) -> Delivery:
+        self._stats.requests_total += 1
+        self._stats.streams_total += self._stream
+        self._stats.streams_open += self._stream
+        return self
+
+    def made(self, frame: Frame, late: float) -> None:
+        """The frame is due: its tokens exist. ``late`` is how long ago it was due, in seconds."""
+        self._stats.tokens_produced += frame.made
+        self._left_to_make -= frame.made
+        if frame.data:
+            self._stats.late.append(max(0.0, late))
+
+    def sent(self, frame: Frame) -> None:
+        """The frame's bytes are handed to a connection that is still there."""
+        self._stats.tokens_delivered += frame.sent
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stats.streams_open -= self._stream
+        if not self.finished:
+            self._stats.clients_left += 1
+            self._stats.tokens_saved += self._left_to_make
