@@ -6,6 +6,8 @@ fall on one place in the text version, their number stands there.
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
@@ -66,34 +68,38 @@ class Picture:
         return "".join(cells)
 
     def _column(self, at: float) -> int:
-        return min(COLUMNS - 1, int(at / self.span * COLUMNS)) if self.span else 0
+        return min(COLUMNS - 1, int(at / self.span * COLUMNS))
 
     def html(self) -> str:
         parts = []
-        for y, row, colour in ((18, self.rows[0], EXPECTED), (46, self.rows[1], TOKEN)):
+        for y, row, colour in ((20, self.rows[0], EXPECTED), (52, self.rows[1], TOKEN)):
             parts.append(_words(0, y + 4, row.name))
-            parts.append(_line(f"{_x(0)}%", f"{_x(1)}%", y, WAITING))
+            parts.append(_line(y, WAITING))
+            at_once = Counter(at for at, _ in row.marks)
             for number, (at, text) in enumerate(row.marks):
                 shape = "M0-6 6 0 0 6-6 0Z" if number == 0 else "M-1-6H1V6H-1Z"
                 fill = FIRST_TOKEN if number == 0 else colour
                 parts.append(self._mark(at, y, shape, fill, f"{text} at {at:g} s"))
+            for at, count in at_once.items():
+                if count > 1:
+                    parts.append(_words(_x(at / self.span), y - 9, str(count), "middle"))
             if row.error:
                 words = f"{row.error} at {row.ended:g} s"
                 parts.append(self._mark(row.ended, y, "M-5-5 5 5M-5 5 5-5", ERROR, words))
-        parts.append(_line(f"{_x(0)}%", f"{_x(1)}%", 62, "currentColor"))
-        for share in (0.0, 0.25, 0.5, 0.75, 1.0):
-            anchor = "start" if share == 0 else "end" if share == 1 else "middle"
-            parts.append(_words(_x(share), 76, f"{share * self.span:.3g} s", anchor))
+        parts.append(_line(68, "currentColor"))
+        for at in ticks(self.span):
+            anchor = "start" if at == 0 else "end" if at > 0.95 * self.span else "middle"
+            parts.append(_words(_x(at / self.span), 82, f"{at:g} s", anchor))
         drawing = "".join(parts)
         listing = "".join(f"<div>{escape(row.listing())}</div>" for row in self.rows)
         return (
-            f'<svg role="img" aria-label="values over time" width="100%" height="82" '
+            f'<svg role="img" aria-label="values over time" width="100%" height="88" '
             f'style="display:block;overflow:visible;font-size:12px" fill="currentColor">{drawing}</svg>'
             f'<div style="font-size:0.9em">{listing}</div>'
         )
 
     def _mark(self, at: float, y: int, path: str, colour: str, title: str) -> str:
-        x = _x(at / self.span if self.span else 0)
+        x = _x(at / self.span)
         return (
             f'<svg x="{x:.2f}%" y="{y}" overflow="visible">'
             f'<path d="{path}" fill="{colour}" stroke="{colour}"><title>{escape(title)}</title></path></svg>'
@@ -105,23 +111,29 @@ def _x(share: float) -> float:
     return 12 + 86 * share
 
 
-def _line(start: str, end: str, y: int, colour: str) -> str:
-    return f'<line x1="{start}" x2="{end}" y1="{y}" y2="{y}" stroke="{colour}"/>'
+def _line(y: int, colour: str) -> str:
+    return f'<line x1="{_x(0)}%" x2="{_x(1)}%" y1="{y}" y2="{y}" stroke="{colour}"/>'
 
 
 def _words(x: float, y: int, words: str, anchor: str = "start") -> str:
     return f'<text x="{x:.2f}%" y="{y}" text-anchor="{anchor}">{escape(words)}</text>'
 
 
+def ticks(span: float) -> list[float]:
+    """Round instants from 0 to `span`, six at most."""
+    step = 10.0 ** math.floor(math.log10(span))
+    step = next(step * part for part in (0.2, 0.5, 1, 2, 5) if span / (step * part) <= 5.001)
+    return [round(step * number, 9) for number in range(int(span / step + 1e-6) + 1)]
+
+
 def picture_of(expected: Outcome, got: Outcome, show: Show) -> Picture | None:
-    """The picture of two outcomes, or None where no time is to be seen: no stream, or all at once."""
-    if not got.arrivals and not got.error:
+    """The picture of two outcomes, or None where it would show nothing: no times, or the same for both."""
+    rows = (_row("expected", expected, show), _row("yours", got, show))
+    instants = [[at for at, _ in row.marks] + [row.ended] * bool(row.error) for row in rows]
+    span = max([0.0, *instants[0], *instants[1]])
+    if span == 0 or instants[0] == instants[1] or not instants[1]:
         return None
-    instants = [arrival.at for arrival in (*expected.arrivals, *got.arrivals)]
-    if not any(instants):
-        return None
-    span = max([*instants, *(outcome.ended for outcome in (expected, got) if outcome.error)])
-    return Picture((_row("expected", expected, show), _row("yours", got, show)), span)
+    return Picture(rows, span)
 
 
 def _row(name: str, outcome: Outcome, show: Show) -> Row:

@@ -33,6 +33,9 @@ class Tally:
     solution_requests: int = 0
 
 
+_unsaved: dict[Path, list[bytes]] = {}  # lines that could not be written; they last as long as the kernel
+
+
 @dataclass
 class Attempts:
     """The attempts file. `problem` says why the last write failed, or is empty."""
@@ -80,14 +83,15 @@ class Attempts:
             self.problem = ""
         except OSError as error:
             self.problem = f"Your progress could not be saved in {self.path}: {error.strerror or error}."
+            _unsaved.setdefault(self.path, []).append(line)
 
     def _lines(self) -> list[dict[str, Any]]:
         try:
             raw = self.path.read_bytes()
         except OSError:
-            return []
+            raw = b""
         lines = []
-        for piece in raw.splitlines():
+        for piece in [*raw.splitlines(), *_unsaved.get(self.path, [])]:
             try:
                 line = json.loads(piece)
             except ValueError:

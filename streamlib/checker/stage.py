@@ -320,7 +320,7 @@ def run_case(
     """Play `case` with `solution`, in this thread.
 
     `seconds` are virtual and, like `values`, a bound far beyond what the case needs. `home` is the module
-    whose lines are the learner's, to say where something happened. `printed` can be read while the case plays.
+    whose lines are the learner's, to say where it happened. `printed` can be read while the case plays.
     """
     clock = Clock(seconds)
     loop = VirtualLoop(clock)

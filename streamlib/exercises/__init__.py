@@ -21,11 +21,25 @@ from ..checker import Attempts, Block, Card, Code, Exercise, Tally, Text, Verdic
 ATTEMPTS_BEFORE_SOLUTION = 3
 
 
+class NotAFunction(TypeError):
+    """Something else than a function was passed. In a notebook it shows its message alone."""
+
+    def _render_traceback_(self) -> list[str]:
+        return [str(self)]
+
+
+class NoSuchExercise(ValueError):
+    """No exercise has that name. In a notebook it shows its message alone."""
+
+    def _render_traceback_(self) -> list[str]:
+        return [str(self)]
+
+
 def check(fn: Callable[..., Any], *, name: str | None = None) -> Verdict:
     """Check a function against the exercise of its name (or of `name`) and say what is right and what is not.
 
-    Works in a notebook, in a script and inside a running event loop; it needs no `await`. Raises TypeError
-    when `fn` is not a function, ValueError when there is no such exercise.
+    Works in a notebook, in a script and inside a running event loop; it needs no `await`. Raises
+    NotAFunction when `fn` is none, NoSuchExercise when no exercise has that name.
     """
     require_function(fn)
     exercise = find(name or name_of(fn))
@@ -55,7 +69,9 @@ def hint(name: str | Callable[..., Any]) -> Card:
     count = len(exercise.hints)
     number = min(max(attempts.of(exercise.name).hints, 1), count)
     blocks: list[Block] = [Text(exercise.hints[number - 1])]
-    if number == count:
+    if number < count:
+        blocks.append(Text(f'`hint("{exercise.name}")` again gives the next one.'))
+    else:
         blocks.append(Text(f'That was the last hint. `solution("{exercise.name}")` shows a right answer.'))
     blocks += [Text(attempts.problem)] if attempts.problem else []
     return Card(f"{exercise.name}: hint {number} of {count}", "neutral", blocks)
@@ -68,7 +84,7 @@ def solution(name: str | Callable[..., Any]) -> Card:
     attempts.add_solution_request(exercise.name)
     tally = attempts.of(exercise.name)
     open_now = tally.solved or tally.attempts >= ATTEMPTS_BEFORE_SOLUTION or tally.solution_requests >= 2
-    if not open_now and not attempts.problem:
+    if not open_now:
         left = ATTEMPTS_BEFORE_SOLUTION - tally.attempts
         words = (
             f"It opens when you have solved it, or after {left} more attempt{'s' if left > 1 else ''}. "
@@ -126,14 +142,14 @@ def lessons() -> dict[int, dict[str, Exercise]]:
 
 
 def find(name: str) -> Exercise:
-    """The exercise of that name. Raises ValueError, with the nearest names, when there is none."""
+    """The exercise of that name. Raises NoSuchExercise, with the nearest names."""
     for number in lesson_numbers():
         if name in lesson(number):
             return lesson(number)[name]
     known = [known for exercises in lessons().values() for known in exercises]
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
     words = f"Did you mean {' or '.join(near)}?" if near else f"There are: {', '.join(known)}."
-    raise ValueError(
+    raise NoSuchExercise(
         f"There is no exercise {name!r}. {words} check(function, name=…) names it if yours is called differently."
     )
 
@@ -142,18 +158,18 @@ def find(name: str) -> Exercise:
 
 
 def require_function(fn: object) -> None:
-    """Raise TypeError, saying what to pass instead, unless `fn` can be called."""
+    """Raise NotAFunction, saying what to pass instead, unless `fn` can be called."""
     if inspect.iscoroutine(fn) or inspect.isgenerator(fn) or inspect.isasyncgen(fn):
         name = fn.__name__
         if not inspect.isasyncgen(fn):
             fn.close()  # so that Python does not complain that it was never awaited
-        raise TypeError(
+        raise NotAFunction(
             f"check() wants the function itself, not what calling it gives: write check({name}), without ()."
         )
     if isinstance(fn, str):
-        raise TypeError(f"check() wants the function, not its name: write check({fn}), without quotes.")
+        raise NotAFunction(f"check() wants the function, not its name: write check({fn}), without quotes.")
     if not callable(fn):
-        raise TypeError(
+        raise NotAFunction(
             f"check() wants a function, got {type(fn).__name__}. Pass the function itself, without calling it: check(my_function)."
         )
 
@@ -164,7 +180,7 @@ def name_of(fn: Any) -> str:
         fn = fn.func
     name = getattr(fn, "__name__", "")
     if not name or name == "<lambda>":
-        raise ValueError(
+        raise NoSuchExercise(
             f'{type(fn).__name__ if not name else "A lambda"} has no name: say which exercise it answers, check(…, name="…").'
         )
     return str(name)
