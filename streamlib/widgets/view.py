@@ -68,9 +68,8 @@ class View(ABC):
         try:
             await task
         except asyncio.CancelledError:
-            if (
-                not self._stop_asked
-            ):  # not our own Stop, but an interrupt: the cell ends, with a short traceback
+            if not self._stop_asked:
+                # an interrupt of the cell, not our own Stop: the cell ends, with a short traceback
                 raise asyncio.CancelledError(f"{type(self).__name__} was interrupted") from None
         finally:
             if task.done():

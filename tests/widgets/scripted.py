@@ -44,6 +44,7 @@ class Server:
     headers: list[dict[str, str]] = field(default_factory=list)
     log: list[str] = field(default_factory=list)
     open_connections: int = 0
+    warm_ups: int = 0  # connections that were opened before anything was asked
     stream_ended: asyncio.Event = field(default_factory=asyncio.Event)
     base_url: str = ""
 
@@ -63,6 +64,7 @@ class Server:
         headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines[1:])}
         body = await reader.readexactly(int(headers.get("content-length", 0)))
         if lines[0].startswith("GET"):
+            self.warm_ups += not self.requests
             await self.send_json(writer, 200, {"data": []})
             return
         request = json.loads(body)

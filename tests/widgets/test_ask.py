@@ -24,6 +24,7 @@ def chunk(**choice: object) -> str:
         ('{"choices": [], "usage": {"completion_tokens": 3}}', Piece()),
         ('{"error": {"message": "full"}}', Piece(error="The server sent an error: full")),
         ('{"error": "full"}', Piece(error="The server sent an error: full")),
+        ('{"error": "no message"}', Piece(error="The server sent an error: no message")),
         ('{"choices": [{"del', Piece()),
         ("[1, 2]", Piece()),
         ("null", Piece()),

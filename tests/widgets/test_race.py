@@ -49,6 +49,12 @@ async def test_the_two_requests_differ_in_stream_alone() -> None:
     assert [headers["x-sim-fault"] for headers in server.headers] == ["none", "none"]
 
 
+async def test_both_connections_are_open_before_the_clocks_start() -> None:
+    async with serving(*answer("a")) as server:
+        await race(server)
+    assert server.warm_ups == 2
+
+
 async def test_one_after_the_other_when_asked() -> None:
     async with serving(*answer("a", "b")) as server:
         r = await race(server, together=False)

@@ -1,4 +1,5 @@
 import asyncio
+import threading
 from time import perf_counter
 
 import pytest
@@ -124,11 +125,17 @@ async def test_stop_before_it_has_begun(cell: list[int]) -> None:
 
 
 async def test_the_stop_button_may_be_clicked_in_another_thread(cell: list[int]) -> None:
-    count = Count()
+    class Watched(Count):
+        def stop(self) -> None:
+            self.stopped_in = threading.current_thread()
+            super().stop()
+
+    count = Watched()
     count.start()
     await asyncio.to_thread(count._screen.click, None)
     await count
     assert count.stopped
+    assert count.stopped_in is threading.main_thread()
 
 
 async def test_an_interrupt_of_the_cell_ends_the_view_and_reaches_the_cell(cell: list[int]) -> None:
@@ -170,8 +177,9 @@ async def test_a_view_of_an_earlier_cell_stops_when_another_begins(cell: list[in
     beside.start()
     cell[0] += 1
     new.start()
-    await old
-    await beside
+    async with asyncio.timeout(30):
+        await old
+        await beside
     assert old.stopped
     assert beside.stopped
     assert not new.stopped

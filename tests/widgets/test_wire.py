@@ -90,6 +90,7 @@ async def test_a_refusal_is_shown_without_an_empty_picture() -> None:
     assert "The server answered 401: No <key>" in w.text()
     assert "No &lt;key&gt;" in w.html(None)
     assert "<svg" not in w.html(None)
+    assert "|" not in w.text()
 
 
 async def test_stop_closes_the_connection_and_keeps_what_came() -> None:
@@ -110,6 +111,8 @@ async def test_headers_and_options_go_into_the_request() -> None:
         await wire(server, headers={"X-Sim-Fault": "clump"}, max_tokens=7)
     assert server.requests[0]["max_tokens"] == 7
     assert server.headers[0]["x-sim-fault"] == "clump"
+    assert server.headers[0]["accept-encoding"] == "identity"
+    assert server.warm_ups == 1
 
 
 async def test_the_final_picture_has_the_bytes_in_hovers_and_escaped() -> None:
