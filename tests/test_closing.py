@@ -136,6 +136,7 @@ async def test_a_second_loop_over_a_chain_goes_on_where_the_first_stopped() -> N
             yield number
 
     chain = Chain(slow())
+    assert aiter(chain) is aiter(chain)
     async for item in chain:
         assert item == 1
         break

@@ -239,24 +239,16 @@ async def test_a_closed_branch_no_longer_holds_the_others_up() -> None:
 
 
 async def test_closing_a_branch_ends_its_reader_and_pulls_nothing_for_it() -> None:
-    gate = asyncio.Event()
-    pulled = []
-
-    async def source() -> AsyncIterator[int]:
-        for number in range(5):
-            pulled.append(number)
-            await gate.wait()
-            yield number
-
-    async with tee(source(), 2) as (left, right):
+    source = Watched(range(5))
+    async with tee(source, 2, max_lag=1) as (left, right):
         reader = asyncio.create_task(collect(left))
-        await turns()
+        await turns()  # the reader has the first item, and waits: the other branch is full
         await left.aclose()
-        gate.set()
-        assert await asyncio.wait_for(reader, timeout=20) == []
+        assert await anext(right) == 0
+        assert await asyncio.wait_for(reader, timeout=20) == [0]
         await turns()
-        assert pulled == [0]
-        assert await collect(right) == [0, 1, 2, 3, 4]
+        assert source.pulled == 1
+        assert await collect(right) == [1, 2, 3, 4]
 
 
 async def test_the_last_branch_to_close_closes_the_source() -> None:

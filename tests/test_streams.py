@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
@@ -217,9 +218,20 @@ async def test_a_push_from_another_thread_wakes_a_loop_that_sleeps() -> None:
         timer.start()
         return timer.cancel
 
-    stream = from_callback(start)
+    stream, begun = from_callback(start), time.monotonic()
     assert await asyncio.wait_for(anext(stream), timeout=20) == "a"
+    assert time.monotonic() - begun < 15  # woken by the push, not by the end of the wait
     await stream.aclose()
+
+
+async def test_from_callback_sleeps_between_two_items() -> None:
+    def start(push: Push, done: Done) -> None:
+        loop = asyncio.get_running_loop()
+        for number, text in enumerate("abc"):
+            loop.call_later(0.01 * number, push, text)
+        loop.call_later(0.05, done)
+
+    assert await collect(from_callback(start)) == ["a", "b", "c"]
 
 
 async def test_from_callback_raises_the_error_after_the_items_before_it() -> None:
@@ -463,6 +475,7 @@ async def test_from_thread_closes_when_an_anyio_scope_is_cancelled_while_the_thr
     await source.blocked()
     scopes[0].cancel()
     await asyncio.sleep(0.01)
+    assert not source.closed  # not under the feet of the thread that reads it
     source.gate.set()
     await reading
     assert closed_at_the_next_statement == [True]
