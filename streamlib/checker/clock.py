@@ -15,9 +15,7 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
-START = (
-    1024.0  # what the clock shows at the beginning: not 0, so that `if not started:` works as in real life
-)
+START = 1024.0  # what the clock shows first: not 0, so that `if not started:` works as with a real clock
 TURNS = 100_000  # turns of the loop at one instant after which it is called spinning
 
 

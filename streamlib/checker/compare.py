@@ -90,6 +90,8 @@ def _error(expected: Outcome, got: Outcome, show: Show) -> Difference | None:
 def _raised_hint(got: Outcome) -> str:
     if isinstance(got.error, SystemExit):
         return "`sys.exit()` ends the whole program, the notebook's kernel too. Use `return`."
+    if "asyncio.run() cannot be called" in str(got.error):
+        return "An event loop runs already, here as in a notebook: `await` the coroutine instead."
     return _unawaited(got)
 
 

@@ -46,6 +46,11 @@ class Source:
                 f"`at` has {len(self.at)} instants for {len(self.values)} values: "
                 "give one for each value, and one more for the end if it comes later"
             )
+        if type(self.error) in (Exception, BaseException, RuntimeError):
+            raise ValueError(
+                f"an error of type {type(self.error).__name__} could be a bug of the answer's own: "
+                "use one that only the source raises, such as ConnectionError"
+            )
 
     def instant(self, index: int) -> float:
         """When value number `index` arrives, in seconds after the call; `len(values)` asks for the end."""

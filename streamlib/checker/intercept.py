@@ -26,9 +26,7 @@ class Halt(SystemExit):
     """Thrown into judged code by the guard when real time or memory runs out."""
 
 
-_here = (
-    threading.local()
-)  # .stage: what this thread plays on; .mute: whether it prints nothing outside of that
+_here = threading.local()  # .stage: what this thread plays on; .mute: it prints nothing outside of that
 _recorded: list[warnings.WarningMessage] = []
 
 

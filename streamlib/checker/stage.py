@@ -209,11 +209,13 @@ class Stage:
 
     async def collect(self, stream: Any, *, take: int | None = None, pause: float = 0.0) -> None:
         """Consume an async stream, recording each value; with `take`, close it after that many."""
+        taken = 0
         try:
             if take != 0:
                 async for value in stream:
                     self.deliver(value)
-                    if take is not None and len(self.arrivals) >= take:
+                    taken += 1
+                    if taken == take:
                         break
                     if pause:
                         await asyncio.sleep(pause)
@@ -223,11 +225,13 @@ class Stage:
 
     def collect_now(self, stream: Iterator[Any], *, take: int | None = None, pause: float = 0.0) -> None:
         """The same for a plain iterator; it runs to the end without a turn of the loop."""
+        taken = 0
         try:
             if take != 0:
                 for value in stream:
                     self.deliver(value)
-                    if take is not None and len(self.arrivals) >= take:
+                    taken += 1
+                    if taken == take:
                         break
                     if pause:
                         self.clock.jump(self.clock.now + pause)
@@ -266,14 +270,14 @@ class Stage:
                 self.shape = "coroutine of a stream"
         elif hasattr(result, "__aiter__"):
             self.shape = "async generator"
-        elif is_generator_like(result):
+        elif hasattr(result, "__next__"):
             self.shape = "generator"
         else:
             self.shape = "value"
         if hasattr(result, "__aiter__"):
             await self.collect(result, take=case.take, pause=case.pause)
-        elif is_generator_like(result):
-            self.collect_now(iter(result), take=case.take, pause=case.pause)
+        elif hasattr(result, "__next__"):
+            self.collect_now(result, take=case.take, pause=case.pause)
         else:
             self.returned = copied(result)
 
@@ -290,13 +294,6 @@ class Stage:
             "tasks_left": len(left),
             "inputs_changed": inputs_changed,
         }
-
-
-def is_generator_like(value: object) -> bool:
-    """Whether it hands out values one by one when asked: an iterator, or an iterable that is no container."""
-    return hasattr(value, "__next__") or (
-        hasattr(value, "__iter__") and not hasattr(value, "__len__") and not isinstance(value, type)
-    )
 
 
 def _changed(before: list[object], after: tuple[object, ...]) -> bool:
@@ -373,8 +370,9 @@ def _clean_up(loop: VirtualLoop) -> None:
         if tasks:
             loop.run_until_complete(asyncio.wait(tasks))
         loop.run_until_complete(loop.shutdown_asyncgens())
-    except (Stuck, Exception, asyncio.CancelledError):
-        pass  # the verdict is known; this was a courtesy
+    except BaseException as error:  # the outcome is known; this was a courtesy
+        if isinstance(error, intercept.Halt):
+            raise
     finally:
         loop.close()
 

@@ -128,7 +128,7 @@ def same(a: object, b: object) -> bool:
             return isinstance(a, kind) and isinstance(b, kind) and _same_items(a, b)  # type: ignore[arg-type]
     if isinstance(a, dict) and isinstance(b, dict):
         return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
-    if dataclasses.is_dataclass(a) and dataclasses.is_dataclass(b):
+    if dataclasses.is_dataclass(a) and dataclasses.is_dataclass(b) and not isinstance(a, type):
         names = [field.name for field in dataclasses.fields(a)]
         return (
             type(a).__name__ == type(b).__name__

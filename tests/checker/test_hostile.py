@@ -192,6 +192,20 @@ async def exits_in_a_task(stream: Any, n: int) -> Any:
     yield
 
 
+async def exits_while_it_is_cleaned_up(stream: Any, n: int) -> Any:
+    async def end() -> None:
+        try:
+            await asyncio.sleep(100)
+        finally:
+            sys.exit(1)
+
+    task = asyncio.create_task(end())
+    await asyncio.sleep(0)
+    async for value in samples.take(stream, n):
+        yield value
+    assert not task.done()
+
+
 async def stops_the_loop(stream: Any, n: int) -> Any:
     asyncio.get_running_loop().stop()
     async for value in stream:
@@ -246,6 +260,7 @@ ASYNC = [
     (endless_stream, "stuck"),
     (endless_finally, "stuck"),
     (exits_in_a_task, "raised"),
+    (exits_while_it_is_cleaned_up, "wrong"),
     (stops_the_loop, "stuck"),
     (cancels_itself, "raised"),
     (blocks_the_loop_for_ever, "stuck"),

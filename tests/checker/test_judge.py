@@ -605,3 +605,30 @@ def test_a_source_that_needs_a_response_is_closed_like_one() -> None:
     assert judge(by_close, exercise).passed
     generator = Exercise(samples.joined, [Case(Source(["a", "b"]), 1)], samples.HINTS)
     assert judge(lambda stream, limit: by_close(stream), generator).state == "raised"  # it has no `close`
+
+
+def test_asyncio_run_inside_an_answer_gets_its_own_word() -> None:
+    async def work() -> int:
+        return 1
+
+    verdict = judge(lambda numbers: [asyncio.run(work())], samples.plain)
+    assert verdict.state == "raised"
+    assert "`await` the coroutine instead" in verdict.message
+
+
+def test_an_iterable_object_is_a_value_not_a_stream() -> None:
+    class Pair:
+        def __iter__(self) -> Any:
+            yield 1
+
+        def __eq__(self, other: object) -> bool:
+            return type(other).__name__ == "Pair"
+
+    assert judge(lambda: Pair(), Exercise(lambda: Pair(), [Case()], samples.HINTS)).passed
+    assert not judge(lambda: iter([1]), Exercise(lambda: Pair(), [Case()], samples.HINTS)).passed
+
+
+@pytest.mark.parametrize("error", [Exception("x"), RuntimeError("x")])
+def test_a_source_may_not_raise_what_a_bug_could_raise(error: Exception) -> None:
+    with pytest.raises(ValueError, match="bug of the answer's own"):
+        Source(["a"], error=error)
