@@ -17,7 +17,7 @@ from importlib.resources import files
 from itertools import chain, islice
 from random import Random
 
-from .model import Message
+from .model import MAX_OUTPUT_TOKENS, Message
 from .tokens import count_tokens, split_tokens
 
 USUAL_LENGTH = 90  # tokens of an answer when the prompt asks for no length
@@ -95,16 +95,16 @@ class Length:
 def wanted_length(prompt: str) -> Length:
     """The length a prompt asks for: ``in 500 words``, ``200 tokens long``, ``two sentences``, ``briefly``."""
     if found := _LENGTH.search(prompt):
-        number = _NUMBERS.get(found[1].lower()) or int(found[1])
+        number = min(_NUMBERS.get(found[1].lower()) or int(found[1]), MAX_OUTPUT_TOKENS)
         match found[2].lower():
             case "token":
                 return Length(tokens=number)
             case "word":
-                return Length(tokens=math.ceil(number * 1.4))  # tokens per English word, with punctuation
+                return Length(tokens=min(math.ceil(number * 1.4), MAX_OUTPUT_TOKENS))  # 1.4 tokens to a word
             case "sentence":
                 return Length(sentences=number)
             case "paragraph":
-                return Length(tokens=number * 75)
+                return Length(tokens=min(number * 75, MAX_OUTPUT_TOKENS))
     if re.search(r"\b(brief|briefly|short|shortly)\b", prompt, re.IGNORECASE):
         return Length(sentences=2)
     if re.search(r"\b(essay|in detail|detailed|at length|long answer|long text)\b", prompt, re.IGNORECASE):
@@ -121,11 +121,13 @@ def fit(paragraphs: Iterator[str], length: Length) -> str:
             if len(found) >= length.sentences:
                 break
         return " ".join(found[: length.sentences])
-    text = ""
+    taken, tokens = [], 0
     for paragraph in paragraphs:
-        text = f"{text}\n\n{paragraph}" if text else paragraph
-        if count_tokens(text) >= length.tokens:
+        taken.append(paragraph)
+        tokens += count_tokens(paragraph) + 1  # the blank line between two is a token
+        if tokens > length.tokens:
             break
+    text = "\n\n".join(taken)
     if length == Length():
         return text  # the usual length is a wish: end with the paragraph
     return cut_at_sentence("".join(split_tokens(text)[: length.tokens]))
@@ -322,6 +324,8 @@ def go_on(messages: Sequence[Message], seed: int | None) -> str | None:
     if last.role != "assistant" or not any(message.role == "user" for message in before):
         return None
     whole = reply(before, seed)
+    if last is messages[-1] and last.text == whole:
+        return ""  # it broke off before it said that this was all
     for said in (last.text, last.text.rstrip()):
         if said and whole.startswith(said) and whole != said:
             return whole.removeprefix(said)

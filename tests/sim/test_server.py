@@ -124,7 +124,7 @@ async def test_streamed_and_blocking_say_the_same(connect: Connect) -> None:
 
 async def test_tokens_arrive_over_time(connect: Connect) -> None:
     got = await read(connect(), prompt="Explain jitter")
-    assert got["at"][-1] - got["at"][0] > 0.2
+    assert got["at"][-1] - got["at"][0] > 0.05
     assert len(got["at"]) > 20
 
 

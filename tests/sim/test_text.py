@@ -116,6 +116,11 @@ def test_a_very_long_answer_goes_round_its_text() -> None:
     assert count_tokens(say("Write 8000 tokens about streaming")) > 7800
 
 
+@pytest.mark.parametrize("unit", ["tokens", "words", "sentences", "paragraphs"])
+def test_an_answer_without_bounds_is_bounded(unit: str) -> None:
+    assert count_tokens(say(f"Write 999999 {unit} about streaming")) < 250_000
+
+
 DOCUMENT = (
     "The harbour of the town freezes every winter. "
     "Ships then wait outside the harbour until an icebreaker comes. "
@@ -163,6 +168,10 @@ def test_an_answer_that_broke_off_is_continued_where_it_stopped(turns) -> None: 
         rest = reply(turns(whole[:cut]))
         assert whole.endswith(rest)
         assert whole[:cut].rstrip() + rest.lstrip() == whole[:cut].rstrip() + whole[cut:].lstrip()
+
+
+def test_an_answer_that_is_all_there_is_continued_with_nothing() -> None:
+    assert reply([QUESTION, Message("assistant", reply([QUESTION]))]) == ""
 
 
 def test_what_tools_answered_is_told() -> None:
