@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 import json
+import os
 import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -122,7 +123,7 @@ def execute(notebook: NotebookNode, folder: Path) -> dict[str, Checked]:
     client = NotebookClient(
         notebook, timeout=CELL_SECONDS, kernel_name="python3", resources={"metadata": {"path": str(folder)}}
     )
-    client.execute()
+    client.execute(env=os.environ | {"STREAMLIB_HOME": str(folder / "home")})
     return {
         name: Checked(
             **json.loads("".join(output.text for output in report.outputs if output.get("name") == "stdout"))
