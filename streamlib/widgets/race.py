@@ -149,7 +149,7 @@ class Race(view.View):
         if lane.total is not None:
             state += f", all after <b>{view.seconds(lane.total)}</b>"
         if lane.error:
-            state += f' <b style="color:{ERROR}">✗ {escape(lane.error)}</b>'
+            state += f'<div style="color:{ERROR};font-weight:bold">✗ {escape(lane.error)}</div>'
         # column-reverse keeps the newest words in sight while they arrive
         scroll, top = (
             ("display:flex;flex-direction:column-reverse;", "margin-bottom:auto;") if now else ("", "")

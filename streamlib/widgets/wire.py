@@ -161,7 +161,7 @@ class Wire(view.View):
         for gap, start in gaps[:8]:
             if gap > span / 30 and (gap > 3 * usual or start == 0.0):
                 parts.append(view.line(start, start + gap, span, LANE + 26))
-                if gap > span / 16:
+                if gap > span / 12:
                     middle = view.percent(start + gap / 2, span)
                     parts.append(view.note(middle, LANE + 20, view.seconds(gap), anchor="middle", dim=True))
         return "".join(parts)
