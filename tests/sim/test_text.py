@@ -174,6 +174,10 @@ def test_an_answer_that_is_all_there_is_continued_with_nothing() -> None:
     assert reply([QUESTION, Message("assistant", reply([QUESTION]))]) == ""
 
 
+def test_an_answer_that_broke_off_after_its_last_word_is_continued_with_nothing() -> None:
+    assert reply([QUESTION, Message("assistant", reply([QUESTION]))]) == ""
+
+
 def test_what_tools_answered_is_told() -> None:
     said = reply([Message("user", "weather?"), Message("tool", "18 °C"), Message("tool", "rain")])
     assert "18 °C; rain" in said
