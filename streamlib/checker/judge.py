@@ -11,7 +11,6 @@ import functools
 import gc
 import inspect
 import threading
-import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from types import FrameType
@@ -55,7 +54,7 @@ def judge(solution: Solution, exercise: Exercise, *, seconds: float = SECONDS) -
     trial = Trial()
     with _one_at_a_time, Interception(names) as interception:
         try:
-            return run_guarded(lambda: try_out(solution, exercise, home, trial), seconds=seconds)
+            return run_guarded(lambda: tidily(solution, exercise, home, trial), seconds=seconds)
         except Overrun as overrun:
             interception.mute_while(overrun.may_print)
             if trial.verdict is not None:  # what is wrong was known; only its name was still sought
@@ -67,8 +66,16 @@ def judge(solution: Solution, exercise: Exercise, *, seconds: float = SECONDS) -
         return verdict
 
 
+def tidily(solution: Solution, exercise: Exercise, home: str, trial: Trial) -> Verdict:
+    """`try_out`, and what is left of it is collected here and now, where it cannot print any warnings."""
+    try:
+        return try_out(solution, exercise, home, trial)
+    finally:
+        gc.collect(1)
+
+
 def free_memory() -> None:
-    """Give back what stuck code piled up; what its remains have to say about that is not for the screen."""
+    """Give back what a stuck answer piled up; here too nothing of it may print."""
     mute_this_thread()
     try:
         gc.collect()
@@ -87,7 +94,7 @@ def try_out(solution: Solution, exercise: Exercise, home: str, trial: Trial) -> 
         found = difference(expected, got, exercise.show)
         if found is None:
             continue
-        if number == 0 and is_left_over_stub(got, home):
+        if number == 0 and type(got.error) is NotImplementedError and got.raised_here:
             return not_attempted(exercise, got.where)
         state: State = "stuck" if found.aspect == "stuck" else "raised" if found.raised else "wrong"
         picture = picture_of(expected, got, exercise.show)
@@ -190,14 +197,6 @@ def plain_function(solution: Any) -> Any | None:
         return solution
     inner = vars(solution).get("__init__") if inspect.isclass(solution) else type(solution).__call__
     return inner if inspect.isfunction(inner) else None
-
-
-def is_left_over_stub(got: Outcome, home: str) -> bool:
-    """Whether the answer's own code raised NotImplementedError."""
-    if type(got.error) is not NotImplementedError:
-        return False
-    frames = [frame for frame, _ in traceback.walk_tb(got.error.__traceback__)]
-    return bool(frames) and frames[-1].f_globals.get("__name__") == home
 
 
 def signature_problem(solution: Solution, case: Case) -> Difference | None:

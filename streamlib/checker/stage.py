@@ -56,6 +56,7 @@ class Outcome:
     unawaited: tuple[str, ...]  # names of coroutines that nobody awaited
     printed: str
     where: str  # the learner's line that raised or waits, or ""
+    raised_here: bool  # by a line of the learner's, not by something it called
 
 
 class OpenSource:
@@ -324,6 +325,7 @@ def run_case(
     loop.set_exception_handler(lambda loop, context: None)  # what nobody awaits must not reach the screen
     stage = Stage(clock, loop, values, printed if printed is not None else Printed())
     stuck = where = ""
+    raised_here = False
     with intercept.judged(stage), _no_running_loop(), _seeded_random():
         performance = loop.create_task(stage.perform(solution, case))
         if case.cancel_at is not None:
@@ -333,6 +335,7 @@ def run_case(
         except Stuck as reason:
             stuck = str(reason)
             where = _line_of_traceback(reason, home) or _line_of_waiting(stage.result, home)
+            _forget_frames(reason)
         except (SystemExit, KeyboardInterrupt) as error:  # from a task of the judged code
             if isinstance(error, intercept.Halt):
                 raise
@@ -346,6 +349,9 @@ def run_case(
             _clean_up(loop)
         if stage.error is not None:
             where = _line_of_traceback(stage.error, home)
+            raised_here = _innermost_module(stage.error) == home
+            _forget_frames(stage.error)
+        stage.result = None
     return Outcome(
         shape=stage.shape,
         arrivals=tuple(stage.arrivals),
@@ -356,25 +362,48 @@ def run_case(
         unawaited=tuple(stage.unawaited),
         printed=str(stage.printed),
         where=where,
+        raised_here=raised_here,
         **stage.finished,
     )
 
 
 def _clean_up(loop: VirtualLoop) -> None:
-    """Cancel what still runs and close open generators, as `asyncio.run` does, but never wait for ever."""
+    """Cancel what still runs and close open generators, as `asyncio.run` does, but never wait for ever.
+
+    What is left must not speak up later, when it is collected as garbage in somebody else's cell.
+    """
+    loop.allow(1.0)
+    tasks = asyncio.all_tasks(loop)
+    for task in tasks:
+        task.cancel()
+    endings = [asyncio.wait(tasks)] if tasks else []
+    for ending in (*endings, loop.shutdown_asyncgens()):
+        with _whatever_happens():
+            loop.run_until_complete(ending)
+        ending.close()
+    for task in tasks:
+        with _whatever_happens():
+            task.get_coro().close()
+    loop.close()
+
+
+@contextmanager
+def _whatever_happens() -> Iterator[None]:
+    """For courtesies after the outcome is known: only the guard may interrupt them."""
     try:
-        loop.allow(1.0)
-        tasks = asyncio.all_tasks(loop)
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            loop.run_until_complete(asyncio.wait(tasks))
-        loop.run_until_complete(loop.shutdown_asyncgens())
-    except BaseException as error:  # the outcome is known; this was a courtesy
-        if isinstance(error, intercept.Halt):
-            raise
-    finally:
-        loop.close()
+        yield
+    except intercept.Halt:
+        raise
+    except BaseException:
+        pass
+
+
+def _forget_frames(error: BaseException | None) -> None:
+    """Let go of what the frames of a traceback hold: coroutines that nobody awaited, memory."""
+    while error is not None and error.__traceback__ is not None:
+        traceback.clear_frames(error.__traceback__)
+        error.__traceback__ = None
+        error = error.__cause__ or error.__context__
 
 
 @contextmanager
@@ -405,6 +434,12 @@ def _line_of_traceback(error: BaseException, home: str) -> str:
     for frame, number in traceback.walk_tb(error.__traceback__):
         found = line_of_code(frame, number, home) or found
     return found
+
+
+def _innermost_module(error: BaseException) -> str:
+    """The module whose line raised the error."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return str(frames[-1].f_globals.get("__name__")) if frames else ""
 
 
 def _line_of_waiting(awaitable: Any, home: str) -> str:

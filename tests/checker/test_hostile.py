@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import itertools
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -115,6 +117,18 @@ def own_base_exception(numbers: Any) -> Any:
         pass
 
     raise Unusual
+
+
+def starts_a_loop(numbers: Any) -> Any:
+    async def work() -> None:
+        pass
+
+    return [asyncio.run(work())]
+
+
+def forgets_a_coroutine_in_a_circle(numbers: Any) -> Any:
+    circle: list[Any] = [asyncio.sleep(1)]
+    circle.append(circle)
 
 
 def endless_generator(numbers: Any) -> Any:
@@ -248,6 +262,8 @@ PLAIN = [
     (interrupts, "raised"),
     (cancels, "raised"),
     (own_base_exception, "raised"),
+    (starts_a_loop, "raised"),
+    (forgets_a_coroutine_in_a_circle, "wrong"),
     (endless_generator, "stuck"),
     (endless_repr, "stuck"),
     (raising_everything, "wrong"),
@@ -280,6 +296,10 @@ def test_it_ends_as_a_verdict_and_the_next_check_works(
     began = time.perf_counter()
     verdict = judge(answer, exercise, seconds=0.6)
     assert verdict.state == state, verdict
+    with warnings.catch_warnings(record=True) as said_later:
+        warnings.simplefilter("always")
+        gc.collect()
+    assert [str(warning.message) for warning in said_later] == []
     assert judge(exercise.reference, exercise).passed
     assert time.perf_counter() - began < 30  # a watchdog: what would hang would hang for ever
     assert capfd.readouterr() == ("", "")
