@@ -256,6 +256,8 @@ class ChatStream:
             chunk = json.loads(data)
             error = chunk.get("error") or (chunk if chunk.get("object") == "error" else None)
             for choice in chunk.get("choices") or []:
+                if choice.get("index"):
+                    continue  # of several answers (n=2) the first one is read
                 delta = choice.get("delta") or {}
                 text += delta.get("content") or ""
                 reasoning += delta.get("reasoning_content") or delta.get("reasoning") or ""
@@ -316,7 +318,7 @@ def _is_url(text: str) -> bool:
         url = httpx2.URL(text)
     except httpx2.InvalidURL:
         return False
-    return url.scheme in ("http", "https") and url.host != ""
+    return url.scheme in ("http", "https") and url.host != "" and (url.port or 0) < 65536
 
 
 @cache
