@@ -235,7 +235,7 @@ def lab_arguments(work: Path, *, port: int, browser: bool) -> list[str]:
         f"--ServerApp.root_dir={work}",
         "--ServerApp.ip=127.0.0.1",
         f"--ServerApp.port={port}",
-        "--ServerApp.log_level=WARN",  # so that the address is not lost in a page of messages
+        "--Application.log_level=ERROR",  # so that the address is not lost in a page of messages
         f"--LabApp.workspaces_dir={workspaces}",
         # The first time, the first notebook; after that, the tabs as they were left.
         f"--LabApp.default_url={'/lab' if seen or not (work / START).exists() else f'/lab/tree/{START}'}",
