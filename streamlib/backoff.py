@@ -75,8 +75,6 @@ def is_transient(error: BaseException) -> bool:
     the stream are transient, errors of the program (TypeError and the like) are not. Being cancelled is no
     error to retry.
     """
-    if not isinstance(error, Exception):
-        return False
     status = _status(error)
     if status is not None and status >= 400:
         return status in (408, 409, 429) or status >= 500
@@ -86,7 +84,7 @@ def is_transient(error: BaseException) -> bool:
     return hasattr(error, "status") or "request" in vars(error)
 
 
-def _status(error: Exception) -> int | None:
+def _status(error: BaseException) -> int | None:
     """The HTTP status: `status_code` for openai and anthropic, `status` for ours, `code` for google-genai."""
     for owner in (error, getattr(error, "response", None)):
         for name in ("status_code", "status", "code"):

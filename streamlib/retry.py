@@ -163,8 +163,8 @@ async def resume(
     What nobody can promise: that the rest is what the first answer would have said; that a repetition shorter
     than `min_overlap`, or in other words, is noticed; that a text which repeats itself ("ha ha ha") is not
     shortened at the seam; that a model which had said all, and is told to go on, says nothing more. The text
-    so far is paid for again, as input. Do not use it for tool calls or JSON: half a call, completed by another
-    answer, may do harm.
+    so far is paid for again, as input. Not for tool calls or JSON: half a call, completed by another answer,
+    may do harm.
 
     attempts, when, delays, on_retry: as in `retry`. give_up_after: seconds without a new item,
     attempts and waits together. Raises the error of the last attempt; its `text` is all that was handed on.

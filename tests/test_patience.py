@@ -83,6 +83,15 @@ def test_a_text_that_is_empty_is_no_first_token() -> None:
     assert virtual(read(timeouts(role_then_silence(), first=9, between=1)))[1] == "between"
 
 
+def test_empty_texts_do_not_put_the_first_token_off() -> None:
+    async def keep_alives() -> AsyncIterator[str]:
+        while True:
+            await asyncio.sleep(3)
+            yield ""
+
+    assert virtual(read(timeouts(keep_alives(), first=7))) == (["", ""], "first", 7)
+
+
 def test_the_end_of_a_slow_stream_is_an_error_also_when_the_source_ends_on_cancellation() -> None:
     """The silent end: `wait_for(anext(…))` cancels the source, and this one then ends like a whole answer."""
 
