@@ -1,9 +1,9 @@
-"""`streamlib.sse` beside its peers, on the same streams, in one run: `python bench/sse.py`, half a minute.
+"""`streamlib.sse` beside its peers, on the same streams, in one run: `python bench/sse.py`, under a minute.
 
 Timed is the framing alone: chunks of bytes in, one event after the other out, its data looked at. Peers that
-read text get it from an incremental UTF-8 decoder, as they do behind their HTTP client. "naive loop" is that of
-tutorials, `for line in response.iter_lines(): if line.startswith("data: ")`, with the lines of httpx2. It makes
-no events, forgets their names and cuts a line at U+2028.
+read text get it from an incremental UTF-8 decoder, as they do behind their HTTP client. "naive loop" is the
+one that tutorials show, `for line in response.iter_lines(): if line.startswith("data: ")`, with the lines of
+httpx2. It makes no events, forgets their names and cuts a line at U+2028.
 
 The clock is the CPU time of this thread, so that other work on the machine counts little. All peers run in
 every round, in rotating order; a ratio is taken inside a round, and the table shows the median of the rounds.

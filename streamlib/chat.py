@@ -113,7 +113,7 @@ def stream_chat(
     messages: Any = prompt_or_messages
     if isinstance(messages, str):
         messages = [{"role": "user", "content": messages}]
-    if isinstance(messages, Mapping) or not isinstance(messages, Sequence):
+    if isinstance(messages, bytes) or not isinstance(messages, Sequence):
         raise TypeError(f"stream_chat takes a text or a list of messages, got {type(messages).__name__}")
     body = {
         "model": model,

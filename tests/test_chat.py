@@ -185,6 +185,8 @@ async def test_the_timeout_is_that_of_each_read(given: Any, seconds: float | Non
     [
         ({"prompt": {"role": "user", "content": "Hi"}}, TypeError, "a text or a list of messages, got dict"),
         ({"prompt": 5}, TypeError, "a text or a list of messages, got int"),
+        ({"prompt": b"Hi"}, TypeError, "a text or a list of messages, got bytes"),
+        ({"base_url": "ftp://model.test/v1"}, ValueError, "base_url must look like http://"),
         ({"base_url": "localhost:8000/v1"}, ValueError, "base_url must look like http://"),
         ({"base_url": "/v1"}, ValueError, "base_url must look like http://"),
         ({"base_url": "http:///v1"}, ValueError, "base_url must look like http://"),
