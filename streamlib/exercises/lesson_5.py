@@ -51,7 +51,9 @@ def drawn(retries: int, base: float, cap: float) -> Case:
             short_firsts = [delays[0] < base / 2 for delays in clients]
             short_lasts = [delays[-1] < cap / 2 for delays in clients]
             in_step = sum(a == b for a, b in zip(short_firsts, short_lasts, strict=True)) / DRAWS
-            seen.append(f"the last one is short as often as long: {0.35 < sum(short_lasts) / DRAWS < 0.65}")
+            quarters = [int(4 * delays[-1] / cap) for delays in clients]
+            even = all(0.15 < quarters.count(quarter) / DRAWS < 0.35 for quarter in range(4))
+            seen.append(f"the last one is in each quarter of its range equally often: {even}")
             seen.append(f"each one is drawn by itself: {0.35 < in_step < 0.65}")
         return seen
 
@@ -273,7 +275,7 @@ async def retry_until_first_token(open_stream: Open, attempts: int, delay: float
     >>> [token async for token in retry_until_first_token(open_stream, attempts=3, delay=0.1)]
     ['Hello', ' again']
     """
-    for attempt in range(1, attempts + 1):
+    for attempt in range(attempts):
         started = False
         try:
             async with aclosing(open_stream()) as stream:
@@ -282,7 +284,7 @@ async def retry_until_first_token(open_stream: Open, attempts: int, delay: float
                     yield token
             return
         except ConnectionError:
-            if started or attempt == attempts:
+            if started or attempt == attempts - 1:
                 raise
         await asyncio.sleep(delay)
 
@@ -831,7 +833,7 @@ async def resume(open_stream: GoOn, attempts: int, min_overlap: int) -> AsyncIte
     ['Hello', ' wor', 'ld', '!']
     """
     said = ""
-    for attempt in range(1, attempts + 1):
+    for attempt in range(attempts):
         continues = bool(said)
         try:
             async with aclosing(open_stream(said)) as stream:
@@ -844,7 +846,7 @@ async def resume(open_stream: GoOn, attempts: int, min_overlap: int) -> AsyncIte
                         yield piece
             return
         except ConnectionError:
-            if attempt == attempts:
+            if attempt == attempts - 1:
                 raise
 
 
