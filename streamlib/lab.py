@@ -229,6 +229,8 @@ def summary(work: Path, deliveries: list[Delivery]) -> str:
 
 def lab_arguments(work: Path, *, port: int, browser: bool) -> list[str]:
     """JupyterLab's command line: this folder, this machine only, its tabs kept apart from other work's."""
+    import zmq
+
     workspaces = work / ".jupyter" / "workspaces"
     seen = any(workspaces.glob("*.jupyterlab-workspace"))
     arguments = [
@@ -240,6 +242,10 @@ def lab_arguments(work: Path, *, port: int, browser: bool) -> list[str]:
         # The first time, the first notebook; after that, the tabs as they were left.
         f"--LabApp.default_url={'/lab' if seen or not (work / START).exists() else f'/lab/tree/{START}'}",
     ]
+    if zmq.has("curve"):
+        arguments.append(
+            "--KernelManager.transport_encryption=auto"
+        )  # else every kernel warns of eavesdroppers
     if not browser:
         arguments.append("--no-browser")
     if hasattr(os, "geteuid") and os.geteuid() == 0:

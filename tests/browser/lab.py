@@ -147,13 +147,15 @@ class OpenNotebook:
         page.wait_for_function(
             "() => window.jupyterapp?.shell.currentWidget?.context?.isReady", timeout=60_000
         )
-        page.wait_for_function(
-            "() => window.jupyterapp.shell.currentWidget.sessionContext.session?.kernel?.status === 'idle'",
-            timeout=60_000,
-        )
+        self.wait_for_kernel()
         self.command("application:toggle-left-area")
         if dark:
             self.command("apputils:change-theme", {"theme": "JupyterLab Dark"})
+
+    def wait_for_kernel(self) -> None:
+        """Until the kernel has started and is idle: JupyterLab drops a cell that is run before."""
+        status = "window.jupyterapp.shell.currentWidget.sessionContext.session?.kernel?.status"
+        self.page.wait_for_function(f"() => {status} === 'idle'", timeout=60_000)
 
     def command(self, name: str, args: dict[str, Any] | None = None, *, wait: bool = True) -> None:
         """Run one of JupyterLab's commands, as its menus do."""

@@ -72,3 +72,19 @@ def test_the_harness_sees_every_kind_of_problem(work: Path, open_notebook: Open)
     assert "ZeroDivisionError" in problems
     assert "broken picture" in problems
     assert "widget" in problems.replace("widget-view", "")
+
+
+def test_stop_ends_a_cell_and_restart_gives_a_fresh_kernel(work: Path, open_notebook: Open) -> None:
+    notebook = open_notebook(write(work, "stop.ipynb", "x = 1\nprint('begun')", "while True:\n    pass", "x"))
+    notebook.command("notebook:run-all-cells", wait=False)
+    notebook.page.wait_for_selector(".jp-OutputArea >> text=begun")
+    notebook.page.wait_for_timeout(1000)  # well inside the endless loop
+    notebook.command("notebook:interrupt-kernel")
+    notebook.page.wait_for_selector(".jp-OutputArea >> text=KeyboardInterrupt")
+    notebook.command("kernelmenu:restart", wait=False)
+    notebook.page.locator(".jp-Dialog .jp-mod-accept").click()
+    notebook.page.wait_for_selector(".jp-Dialog", state="detached")
+    notebook.wait_for_kernel()
+    notebook.page.locator(".jp-CodeCell").last.click()
+    notebook.command("notebook:run-cell")
+    notebook.page.wait_for_selector(".jp-OutputArea >> text=name 'x' is not defined")
