@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from playwright.sync_api import Browser, Page, sync_playwright
 
@@ -143,7 +144,8 @@ class OpenNotebook:
     def __init__(self, page: Page, lab: Lab, path: str, *, dark: bool = False) -> None:
         self.page = page
         page.set_viewport_size({"width": WIDTH, "height": HEIGHT})
-        page.goto(f"{lab.url}lab/tree/{path}?token={lab.token}")
+        # A workspace of its own: else JupyterLab also opens the tabs of the page before.
+        page.goto(f"{lab.url}lab/workspaces/{uuid4().hex}/tree/{path}?token={lab.token}")
         page.wait_for_function(
             "() => window.jupyterapp?.shell.currentWidget?.context?.isReady", timeout=60_000
         )
