@@ -55,7 +55,8 @@ def alike(one: Outcome, other: Outcome) -> bool:
 def _stuck(expected: Outcome, got: Outcome, show: Show) -> Difference | None:
     if not got.stuck:
         return None
-    so_far = f"after {len(got.arrivals):,} values " if got.arrivals else ""
+    count = len(got.arrivals)
+    so_far = f"after {count:,} value{'s' if count > 1 else ''} " if count else ""
     line = f", at {got.where}" if got.where else ""
     return Difference("stuck", f"it does not come to an end: {so_far}{got.stuck}{line}")
 
@@ -174,7 +175,7 @@ def _values(expected: Outcome, got: Outcome, show: Show) -> Difference | None:
     if not same(wanted, given):
         facts = (
             contrast(wanted, given, show)
-            if len(wanted) < 4 and len(given) < 4
+            if max(len(wanted), len(given)) <= 4
             else contrast_items(wanted, given, show, "value")
         )
         return Difference("values", facts, _unawaited(got))
