@@ -7,9 +7,9 @@ be stopped.
 How to write an exercise
 ------------------------
 An exercise is a reference function and data about it, in `streamlib/exercises/lesson_N.py`. The reference's
-name, signature and docstring are the exercise's: the notebook's stub has the same three, and the body `raise
-NotImplementedError`. The docstring holds an example that runs (a doctest; `await` is allowed in it). Cases
-say what to call it with, never what comes out: the reference says that.
+name, signature and docstring are the exercise's: the notebook's stub has the same three, and the body
+`raise NotImplementedError`. The docstring holds an example that runs (a doctest; `await` is allowed in it).
+Cases say what to call it with, never what comes out: the reference says that.
 
 A plain function::
 
@@ -42,11 +42,12 @@ At least three mistakes that learners really write, and at least three right ans
 mistake is recognised when it plays the learner's first failing case just as the learner does: the same values
 at the same instants, the same exception, the same source left open. Its message says what to think about, not
 the answer; input, expected and got are put before it. A mistake's id (`Verdict.mistake`) is its function's
-name. Put the plain
-cases first: the first case that fails is the one that is shown.
+name. The first case that fails is the one that is shown: put the plain cases first.
 
-A generator over an iterable. A `Source` delivers values over time and is watched; a list would hide
-laziness::
+The tests break each reference bit by bit and want every broken one refused. Where one is accepted, a case is
+missing; or the change changes nothing, and belongs in `tests/exercises/equivalent.txt` with the reason.
+
+A generator over an iterable. A `Source` delivers values over time and is watched; a list hides laziness::
 
     exercise = Exercise(
         split_lines,  # def split_lines(chunks: Iterable[bytes]) -> Iterator[str]
@@ -58,8 +59,7 @@ laziness::
         ...
     )
 
-A coroutine over a stream. `kind="response"` is what `AsyncOpenAI` returns: `async for`, `async with`,
-`close()`::
+A coroutine over a stream. `kind="response"` is like the stream of `AsyncOpenAI`: `async with`, `close()`::
 
     exercise = Exercise(
         stop_at,  # async def stop_at(stream: AsyncIterable[str], marker: str) -> str
@@ -83,8 +83,8 @@ An async generator. Its values are compared one by one, with the instant of each
 For other arguments (a queue somebody fills) there is `Build`, and for other ways to use the function
 `Case(play=…)`.
 
-What is compared, in this order: does it end; the exception (its type, a subclass will do); the kind of result
-(value, coroutine, generator, async generator); the values (`wording.same`); seconds in `time.sleep` inside
+What is compared, in this order: does it end; the kind of result (value, coroutine, generator, async
+generator); the exception (its type, a subclass will do); the values (`wording.same`); seconds in `time.sleep` inside
 async code; the instant of each value and of the end, neither later nor earlier than the reference's; how far
 it read ahead; whether each source is closed where the reference closes it; tasks left running; arguments
 changed.
