@@ -48,17 +48,24 @@ OPENAI_URL = "https://api.openai.com/v1"
 class ChatError(Exception):
     """What every error here is. `text` is the answer so far, "" when none came.
 
-    `status` and `retry_after` are set where the server answered with an HTTP error; `retry_after` is its
-    header Retry-After as it stands there: seconds, or a date.
+    The rest is None unless the server said it: `status`, the HTTP status; `retry_after`, its header
+    Retry-After as it stands there, seconds or a date; `code`, its own code of an error inside the stream.
     """
 
     def __init__(
-        self, message: str, *, text: str = "", status: int | None = None, retry_after: str | None = None
+        self,
+        message: str,
+        *,
+        text: str = "",
+        status: int | None = None,
+        retry_after: str | None = None,
+        code: str | int | None = None,
     ) -> None:
         super().__init__(message)
         self.text = text
         self.status = status
         self.retry_after = retry_after
+        self.code = code
 
 
 class ConnectionFailed(ChatError):
@@ -78,11 +85,7 @@ class StreamTruncated(ChatError):
 
 
 class StreamError(ChatError):
-    """The server reported an error inside the stream. `code` is the server's own, if it gave one."""
-
-    def __init__(self, message: str, *, text: str = "", code: str | int | None = None) -> None:
-        super().__init__(message, text=text)
-        self.code = code
+    """The server reported an error inside the stream."""
 
 
 class BadAnswer(ChatError):

@@ -73,7 +73,7 @@ class SSEParser:
         self._after_cr = False  # the last byte was a CR: with a LF after it, the two are one line end
         # The event that has not ended yet:
         self._open = False  # one of its fields was read
-        self._size = 0  # bytes in its lines
+        self._size = 0  # bytes in its lines, counted only for a limit
         self._data: list[bytes] = []
         self._event = ""
         self._id = ""
@@ -120,7 +120,8 @@ class SSEParser:
         if self._over is None:
             line = b"".join(self._pieces)
             self.truncated = self._open or (line != b"" and not line.startswith(b":"))
-            self._end(ValueError("feed() after close(): a new response needs a new SSEParser"))
+            self._over = ValueError("feed() after close(): a new response needs a new SSEParser")
+            self._idle = False
 
     def _start(self, chunk: bytes) -> bytes:
         """The first bytes, without the byte order mark. Its three bytes may come one at a time."""
@@ -133,10 +134,6 @@ class SSEParser:
         self._started, self._pieces = True, []
         return chunk.removeprefix(BOM)
 
-    def _end(self, reason: Exception) -> None:
-        self._over, self._idle = reason, False
-        self._pieces, self._data = [], []
-
     def _hold(self, piece: bytes, events: list[ServerSentEvent]) -> None:
         """Keep a piece of an unfinished line until its end comes."""
         self._pieces.append(piece)
@@ -146,16 +143,8 @@ class SSEParser:
     def _check_size(self, line_bytes: int, events: list[ServerSentEvent]) -> None:
         if self._limit is not None and self._size + line_bytes > self._limit:
             message = f"an event is larger than the limit of {self._limit} bytes (max_event_bytes)"
-            self._end(SSEError(message))
+            self._over = SSEError(message)
             raise SSEError(message, events)
-
-    def _count(self, line: bytes, events: list[ServerSentEvent]) -> None:
-        """Add a line to the size of its event, if it is no comment."""
-        self._check_size(len(line), events)
-        if not line:
-            self._size = 0
-        elif not line.startswith(b":"):
-            self._size += len(line)
 
     def _read_lines(self, chunk: bytes, events: list[ServerSentEvent]) -> None:
         """The algorithm of the standard, line by line. Adds to `events`.
@@ -174,7 +163,8 @@ class SSEParser:
         self._after_cr = chunk[-1] == CR
         for line in lines:
             if self._limit is not None:
-                self._count(line, events)
+                self._check_size(len(line), events)
+                self._size += 0 if line.startswith(b":") else len(line)
             if line.startswith(b"data: "):  # by far the commonest field
                 self._data.append(line[6:])
                 self._open = True
@@ -187,7 +177,7 @@ class SSEParser:
                     events.append(_new_event(ServerSentEvent, fields))
                     self._data = []
                 self.last_event_id = self._id  # the id stays, the rest starts afresh
-                self._event, self._event_retry, self._open = "", None, False
+                self._event, self._event_retry, self._open, self._size = "", None, False, 0
         if unfinished:
             self._hold(unfinished, events)
 
