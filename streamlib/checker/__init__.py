@@ -84,10 +84,10 @@ For other arguments (a queue somebody fills) there is `Build`, and for other way
 `Case(play=…)`.
 
 What is compared, in this order: does it end; the kind of result (value, coroutine, generator, async
-generator); the exception (its type, a subclass will do); the values (`wording.same`); seconds in `time.sleep` inside
-async code; the instant of each value and of the end, neither later nor earlier than the reference's; how far
-it read ahead; whether each source is closed where the reference closes it; tasks left running; arguments
-changed.
+generator); the exception (its type, a subclass will do); the values (`wording.same`); seconds in `time.sleep`
+inside async code; the instant of each value and of the end, neither later nor earlier than the reference's;
+how far it read ahead; whether each source is closed where the reference closes it; tasks left running;
+arguments changed.
 
 Inside judged code `asyncio.sleep`, timeouts, queues and task groups cost no real time; `time.sleep`,
 `time.time`, `time.monotonic` and `time.perf_counter` follow the virtual clock; `asyncio.to_thread` is played

@@ -129,6 +129,8 @@ def ticks(span: float) -> list[float]:
 def picture_of(expected: Outcome, got: Outcome, show: Show) -> Picture | None:
     """The picture of two outcomes, or None where it would show nothing: no times, or the same for both."""
     rows = (_row("expected", expected, show), _row("yours", got, show))
+    if not got.arrivals and (got.stuck or (not expected.arrivals and (got.error or expected.error))):
+        return None
     instants = [[at for at, _ in row.marks] + [row.ended] * bool(row.error) for row in rows]
     span = max([0.0, *instants[0], *instants[1]])
     if span == 0 or instants[0] == instants[1] or not instants[1]:
@@ -137,5 +139,8 @@ def picture_of(expected: Outcome, got: Outcome, show: Show) -> Picture | None:
 
 
 def _row(name: str, outcome: Outcome, show: Show) -> Row:
+    """A stream's values, or the one value that a coroutine gives at its end."""
     marks = [(arrival.at, short(arrival.value, show, 24)) for arrival in outcome.arrivals[:500]]
+    if outcome.shape == "coroutine" and not outcome.error:
+        marks = [(outcome.ended, short(outcome.returned, show, 24))]
     return Row(name, marks, outcome.ended, type(outcome.error).__name__ if outcome.error else "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from html.parser import HTMLParser
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 
 from streamlib.checker import Case, CheckFailed, Exercise, Source, Verdict, judge
+from streamlib.checker.picture import ticks
 
 from . import samples
 
@@ -129,6 +131,66 @@ def test_an_error_in_a_stream_is_a_cross() -> None:
 
 def test_without_time_there_is_no_picture() -> None:
     assert "<svg" not in judge(lambda numbers: [], samples.plain)._repr_html_()
+
+
+def test_a_value_that_comes_late_is_drawn() -> None:
+    async def joined(stream: Any, limit: int) -> Any:
+        text = await samples.joined(stream, limit)
+        await asyncio.sleep(1)
+        return text
+
+    shown = repr(judge(joined, samples.waiting))
+    assert "expected: 'abcd' at 0.2 s" in shown
+    assert "yours: 'abcd' at 1.2 s" in shown
+
+
+async def raises_at_once(stream: Any, limit: int) -> Any:
+    raise KeyError
+
+
+async def never(stream: Any, limit: int) -> Any:
+    await asyncio.Event().wait()
+
+
+async def wrong_but_in_time(stream: Any, limit: int) -> Any:
+    return (await samples.joined(stream, limit)).upper()
+
+
+async def opens_and_leaves(stream: Any, n: int) -> Any:
+    async for value in stream:
+        yield value
+        n -= 1
+        if n == 0:
+            return
+
+
+@pytest.mark.parametrize(
+    ("answer", "exercise"),
+    [
+        (raises_at_once, samples.waiting),
+        (never, samples.waiting),
+        (wrong_but_in_time, samples.waiting),
+        (never, samples.streaming),
+        (opens_and_leaves, samples.streaming),
+    ],
+)
+def test_a_picture_that_would_show_nothing_is_left_out(
+    answer: Callable[..., Any], exercise: Exercise
+) -> None:
+    assert "<svg" not in judge(answer, exercise)._repr_html_()
+
+
+@pytest.mark.parametrize(
+    ("span", "instants"),
+    [
+        (0.1, [0, 0.02, 0.04, 0.06, 0.08, 0.1]),
+        (0.4, [0, 0.1, 0.2, 0.3, 0.4]),
+        (7.0, [0, 2, 4, 6]),
+        (60.0, [0, 20, 40, 60]),
+    ],
+)
+def test_the_axis_has_round_instants(span: float, instants: list[float]) -> None:
+    assert ticks(span) == pytest.approx(instants)
 
 
 def test_a_long_value_is_shown_where_it_differs() -> None:

@@ -109,6 +109,15 @@ async def waits_for_ever(stream: Any) -> Any:
         await asyncio.Event().wait()
 
 
+async def goes_on_and_on(stream: Any) -> Any:
+    while True:
+        yield 1
+
+
+async def never(stream: Any) -> Any:
+    await asyncio.Event().wait()
+
+
 async def sleeps(stream: Any) -> int:
     time.sleep(0.25)  # noqa: ASYNC251
     return sum([1 async for _ in stream])
@@ -334,6 +343,19 @@ TABLE: list[tuple[Callable[..., Any], Case, Callable[..., Any], str]] = [
         ABC,
         waits_for_ever,
         CALL + "it does not come to an end: after 1 value it waits for something that never comes, at "
+        "line {line}: `await asyncio.Event().wait()`.",
+    ),
+    (
+        letters,
+        ABC,
+        goes_on_and_on,
+        CALL + "it does not come to an end: after 1,030 values it goes on and on, at line {line}: `yield 1`.",
+    ),
+    (
+        count,
+        ABC,
+        never,
+        COUNT + "it does not come to an end: it waits for something that never comes, at "
         "line {line}: `await asyncio.Event().wait()`.",
     ),
     (
