@@ -139,22 +139,22 @@ class Met:
 
 def met(fault: str, open_stream: Any) -> Met:
     """Read ``open_stream(http client)`` to its end, on a virtual clock."""
+    transport = FirstBreaks(fault)
+    got: list[str] = []
 
-    async def main() -> Met:
-        transport = FirstBreaks(fault)
-        got: list[str] = []
-        error = ""
+    async def main() -> tuple[str, float]:
         async with httpx2.AsyncClient(transport=transport) as http:
             try:
-                async with closing(timeouts(open_stream(http))) as texts:
-                    async for text in texts:
+                async with closing(timeouts(open_stream(http))) as pieces:
+                    async for text in pieces:
                         got.append(text)
             except Exception as problem:
-                error = type(problem).__name__
-        row = (named("".join(got)), error, transport.requests)
-        return Met(row, now(), transport.simulator.stats.streams_open)
+                return type(problem).__name__, now()
+        return "", now()
 
-    return virtual(main())
+    error, seconds = virtual(main())
+    row = (named("".join(got)), error, transport.requests)
+    return Met(row, seconds, transport.simulator.stats.streams_open)
 
 
 def named(text: str) -> str:
