@@ -15,6 +15,310 @@ from ..retry import overlap
 Open = Callable[[], AsyncGenerator[str, None]]
 GoOn = Callable[[str], AsyncGenerator[str, None]]
 
+# A server that fails, for trying out answers
+
+
+class flaky:
+    """Opens one stream after another: each is a list of tokens, and an error where it breaks.
+
+    >>> open_stream = flaky([ConnectionError("refused")], ["Hello", " again"])
+    """
+
+    def __init__(self, *attempts: Sequence[str | Exception], every: float = 0.5) -> None:
+        self.log: list[str] = []
+        self._attempts = attempts
+        self._every = every
+        self._numbers = count(1)
+
+    def __call__(self, said: str = "") -> AsyncGenerator[str, None]:
+        return self._stream(next(self._numbers), said)
+
+    async def _stream(self, number: int, said: str) -> AsyncGenerator[str, None]:
+        self.note(f"stream {number} opened" + (f" to go on after {said!r}" if said else ""))
+        try:
+            for item in self._attempts[min(number, len(self._attempts)) - 1]:
+                await asyncio.sleep(self._every)
+                if isinstance(item, Exception):
+                    raise item
+                yield item
+        finally:
+            self.note(f"stream {number} closed")
+
+    def note(self, line: str) -> None:
+        self.log.append(f"{asyncio.get_running_loop().time() - self.start:4.1f} s  {line}")
+
+    start = 0.0
+
+
+def served(
+    note: str, *attempts: Sequence[str | Exception], settings: tuple[float, ...], take: int = 100
+) -> Case:
+    """What a reader sees of a server that fails, and what the server sees of the reader."""
+
+    async def play(solution: Callable[..., AsyncGenerator[str, None]], stage: Stage) -> object:
+        server = flaky(*attempts)
+        server.start = asyncio.get_running_loop().time()
+        seen = 0
+        try:
+            async with aclosing(solution(server, *settings)) as stream:
+                async for token in stream:
+                    server.note(f"the reader gets {token!r}")
+                    seen += 1
+                    if seen == take:
+                        break
+            server.note("the reader has ended")
+        except Exception as error:
+            server.note(f"the reader gets {error!r}")
+        return server.log
+
+    return Case(play=play, note=note)
+
+
+CUT = ConnectionError("cut")
+REFUSED = ConnectionError("refused")
+
+# with_timeouts
+
+
+async def with_timeouts(
+    stream: AsyncGenerator[str, None], first: float, between: float
+) -> AsyncIterator[str]:
+    """The tokens of a stream; `TimeoutError` when one is too slow, and then the stream is closed.
+
+    The first token may take `first` seconds, each one after it `between` seconds, counted from when you ask
+    for it. How long your reader takes with a token does not count.
+
+    >>> open_stream = flaky(["quick", " enough"])
+    >>> [token async for token in with_timeouts(open_stream(), first=2.0, between=1.0)]
+    ['quick', ' enough']
+    """
+    async with aclosing(stream):
+        limit = first
+        while True:
+            try:
+                async with asyncio.timeout(limit):
+                    token = await anext(stream)
+            except StopAsyncIteration:
+                return
+            yield token
+            limit = between
+
+
+A_B_C = ["a", "b", "c"]
+
+timing = Exercise(
+    with_timeouts,
+    cases=[
+        Case(Source(A_B_C, every=0.5), 2.0, 1.0, note="everything in time"),
+        Case(Source(A_B_C, at=[5.0, 5.5, 6.0]), 2.0, 1.0, note="the first token takes 5 s"),
+        Case(Source(A_B_C, at=[0.5, 5.5, 6.0]), 2.0, 1.0, note="the second token takes 5 s"),
+        Case(Source(A_B_C, at=[3.0, 3.5, 4.0]), 4.0, 1.0, note="a slow start that is allowed"),
+        Case(Source(A_B_C, at=[0.5, 2.0, 3.5]), 1.0, 2.0, note="a quick start, then slower, as allowed"),
+        Case(Source(["a", "b"], at=[0.5, 1.0, 9.0]), 2.0, 1.0, note="the end itself takes 8 s"),
+        Case(Source(A_B_C, every=0.5), 2.0, 1.0, pause=1.7, note="a reader who takes 1.7 s for each token"),
+        Case(Source([]), 2.0, 1.0, note="an empty stream"),
+        Case(Source(["a"], error=ConnectionError("cut")), 2.0, 1.0, note="the stream breaks"),
+        Case(Source(A_B_C, every=0.5), 2.0, 1.0, take=1, note="the reader stops after one"),
+    ],
+    hints=(
+        "Two limits, one after the other: which of them holds depends on whether a token has come.",
+        "An `async for` leaves no place for a limit. Ask for each token yourself, with `await anext(stream)`, inside "
+        "`async with asyncio.timeout(…)`. What does `anext` do at the end of the stream?",
+        "`limit = first`, then in an endless loop: `async with asyncio.timeout(limit): token = await anext(stream)`, "
+        "`except StopAsyncIteration: return`, then `yield token` outside the timeout, and `limit = between`. All of it in "
+        "`async with aclosing(stream)`.",
+    ),
+)
+
+
+@timing.right
+async def with_wait_for(
+    stream: AsyncGenerator[str, None], first: float, between: float
+) -> AsyncIterator[str]:
+    end = object()
+    limit = first
+    try:
+        while True:
+            token = await asyncio.wait_for(anext(stream, end), limit)
+            if not isinstance(token, str):
+                break
+            yield token
+            limit = between
+    finally:
+        await stream.aclose()
+
+
+@timing.right
+async def with_a_pending_task(
+    stream: AsyncGenerator[str, None], first: float, between: float
+) -> AsyncIterator[str]:
+    async def ask() -> str | None:
+        return await anext(stream, None)
+
+    seconds = first
+    async with aclosing(stream):
+        while True:
+            task = asyncio.create_task(ask())
+            try:
+                done, _ = await asyncio.wait([task], timeout=seconds)
+            finally:
+                if not task.done():
+                    task.cancel()
+                    await asyncio.wait([task])
+            if not done:
+                raise TimeoutError(f"no token for {seconds} s")
+            token = task.result()
+            if token is None:
+                return
+            yield token
+            seconds = between
+
+
+@timing.right
+async def with_a_deadline(
+    stream: AsyncGenerator[str, None], first: float, between: float
+) -> AsyncIterator[str]:
+    clock = asyncio.get_running_loop().time
+    tokens = 0
+    async with aclosing(stream) as items:
+        while True:
+            deadline = clock() + (between if tokens else first)
+            with suppress(StopAsyncIteration):
+                async with asyncio.timeout_at(deadline):
+                    token = await items.__anext__()
+                tokens += 1
+                yield token
+                continue
+            break
+
+
+@timing.mistake(
+    "A token came too late and your stream ended as if the answer were whole. A timeout cancels the source, so asking it "
+    "again gives its end. Let the `TimeoutError` through."
+)
+async def ends_silently(
+    stream: AsyncGenerator[str, None], first: float, between: float
+) -> AsyncIterator[str]:
+    limit = first
+    async with aclosing(stream):
+        while True:
+            try:
+                token = await asyncio.wait_for(anext(stream), limit)
+            except TimeoutError:
+                continue
+            except StopAsyncIteration:
+                return
+            yield token
+            limit = between
+
+
+@timing.mistake("One limit for all tokens. The first may take `first` seconds, the others `between`.")
+async def the_first_limit_for_all(
+    stream: AsyncGenerator[str, None], first: float, between: float
+) -> AsyncIterator[str]:
+    async with aclosing(stream):
+        while True:
+            try:
+                async with asyncio.timeout(first):
+                    token = await anext(stream)
+            except StopAsyncIteration:
+                return
+            yield token
+
+
+@timing.mistake(
+    "You use `between` for the first token as well. A model thinks before it speaks: that is what `first` is for."
+)
+async def the_second_limit_for_all(
+    stream: AsyncGenerator[str, None], first: float, between: float
+) -> AsyncIterator[str]:
+    async with aclosing(stream):
+        while True:
+            try:
+                async with asyncio.timeout(between):
+                    token = await anext(stream)
+            except StopAsyncIteration:
+                return
+            yield token
+
+
+@timing.mistake(
+    "Your timeout is around the whole loop, so it limits the whole answer, and the reader's own time as well. Put it "
+    "around the one `await` that asks for the next token."
+)
+async def one_limit_for_the_whole(
+    stream: AsyncGenerator[str, None], first: float, between: float
+) -> AsyncIterator[str]:
+    async with aclosing(stream), asyncio.timeout(first):
+        async for token in stream:
+            yield token
+
+
+@timing.mistake(
+    "There is a `yield` inside your timeout, so it runs on while your reader works, and then strikes in the reader's own "
+    "code. Inside it belongs only what may be too slow: asking for the next token."
+)
+async def yields_inside_the_timeout(
+    stream: AsyncGenerator[str, None], first: float, between: float
+) -> AsyncIterator[str]:
+    async with aclosing(stream), asyncio.timeout(first) as patience:
+        clock = asyncio.get_running_loop().time
+        async for token in stream:
+            patience.reschedule(clock() + between)
+            yield token
+
+
+@timing.mistake(
+    "You look at the clock when the token is there: a token that never comes is never too late. Something has to wake you "
+    "while you wait, such as `asyncio.timeout`."
+)
+async def looks_at_the_clock_afterwards(
+    stream: AsyncGenerator[str, None], first: float, between: float
+) -> AsyncIterator[str]:
+    clock = asyncio.get_running_loop().time
+    asked, limit = clock(), first
+    async with aclosing(stream):
+        async for token in stream:
+            if clock() - asked > limit:
+                raise TimeoutError
+            yield token
+            asked, limit = clock(), between
+
+
+@timing.mistake(
+    "At the end of the stream `anext` raises `StopAsyncIteration`, and Python does not let that out of a generator. Catch it "
+    "and return."
+)
+async def lets_the_end_out(
+    stream: AsyncGenerator[str, None], first: float, between: float
+) -> AsyncIterator[str]:
+    limit = first
+    async with aclosing(stream):
+        while True:
+            async with asyncio.timeout(limit):
+                token = await anext(stream)
+            yield token
+            limit = between
+
+
+@timing.mistake(
+    "When the reader stops, the source stays open. `async with aclosing(stream)` around everything closes it on every way "
+    "out."
+)
+async def leaves_the_source_open(
+    stream: AsyncGenerator[str, None], first: float, between: float
+) -> AsyncIterator[str]:
+    limit = first
+    while True:
+        try:
+            async with asyncio.timeout(limit):
+                token = await anext(stream)
+        except StopAsyncIteration:
+            return
+        yield token
+        limit = between
+
+
 # backoff_delays
 
 
@@ -199,68 +503,6 @@ def caps_retry_after(retries: int, base: float, cap: float, retry_after: float |
     ends = [min(cap, base * 2**n) for n in range(retries)]
     return [min(cap, max(retry_after or 0.0, random.uniform(0, end))) for end in ends]
 
-
-# A server that fails, for the exercises that follow
-
-
-class flaky:
-    """Opens one stream after another: each is a list of tokens, and an error where it breaks.
-
-    >>> open_stream = flaky([ConnectionError("refused")], ["Hello", " again"])
-    """
-
-    def __init__(self, *attempts: Sequence[str | Exception], every: float = 0.5) -> None:
-        self.log: list[str] = []
-        self._attempts = attempts
-        self._every = every
-        self._numbers = count(1)
-
-    def __call__(self, said: str = "") -> AsyncGenerator[str, None]:
-        return self._stream(next(self._numbers), said)
-
-    async def _stream(self, number: int, said: str) -> AsyncGenerator[str, None]:
-        self.note(f"stream {number} opened" + (f" to go on after {said!r}" if said else ""))
-        try:
-            for item in self._attempts[min(number, len(self._attempts)) - 1]:
-                await asyncio.sleep(self._every)
-                if isinstance(item, Exception):
-                    raise item
-                yield item
-        finally:
-            self.note(f"stream {number} closed")
-
-    def note(self, line: str) -> None:
-        self.log.append(f"{asyncio.get_running_loop().time() - self.start:4.1f} s  {line}")
-
-    start = 0.0
-
-
-def served(
-    note: str, *attempts: Sequence[str | Exception], settings: tuple[float, ...], take: int = 100
-) -> Case:
-    """What a reader sees of a server that fails, and what the server sees of the reader."""
-
-    async def play(solution: Callable[..., AsyncGenerator[str, None]], stage: Stage) -> object:
-        server = flaky(*attempts)
-        server.start = asyncio.get_running_loop().time()
-        seen = 0
-        try:
-            async with aclosing(solution(server, *settings)) as stream:
-                async for token in stream:
-                    server.note(f"the reader gets {token!r}")
-                    seen += 1
-                    if seen == take:
-                        break
-            server.note("the reader has ended")
-        except Exception as error:
-            server.note(f"the reader gets {error!r}")
-        return server.log
-
-    return Case(play=play, note=note)
-
-
-CUT = ConnectionError("cut")
-REFUSED = ConnectionError("refused")
 
 # retry_until_first_token
 
@@ -572,248 +814,6 @@ async def waits_for_the_whole(open_stream: Open, attempts: int, delay: float) ->
         await asyncio.sleep(delay)
     for token in tokens:
         yield token
-
-
-# with_timeouts
-
-
-async def with_timeouts(
-    stream: AsyncGenerator[str, None], first: float, between: float
-) -> AsyncIterator[str]:
-    """The tokens of a stream; `TimeoutError` when one is too slow, and then the stream is closed.
-
-    The first token may take `first` seconds, each one after it `between` seconds, counted from when you ask
-    for it. How long your reader takes with a token does not count.
-
-    >>> open_stream = flaky(["quick", " enough"])
-    >>> [token async for token in with_timeouts(open_stream(), first=2.0, between=1.0)]
-    ['quick', ' enough']
-    """
-    async with aclosing(stream):
-        limit = first
-        while True:
-            try:
-                async with asyncio.timeout(limit):
-                    token = await anext(stream)
-            except StopAsyncIteration:
-                return
-            yield token
-            limit = between
-
-
-A_B_C = ["a", "b", "c"]
-
-timing = Exercise(
-    with_timeouts,
-    cases=[
-        Case(Source(A_B_C, every=0.5), 2.0, 1.0, note="everything in time"),
-        Case(Source(A_B_C, at=[5.0, 5.5, 6.0]), 2.0, 1.0, note="the first token takes 5 s"),
-        Case(Source(A_B_C, at=[0.5, 5.5, 6.0]), 2.0, 1.0, note="the second token takes 5 s"),
-        Case(Source(A_B_C, at=[3.0, 3.5, 4.0]), 4.0, 1.0, note="a slow start that is allowed"),
-        Case(Source(A_B_C, at=[0.5, 2.0, 3.5]), 1.0, 2.0, note="a quick start, then slower, as allowed"),
-        Case(Source(["a", "b"], at=[0.5, 1.0, 9.0]), 2.0, 1.0, note="the end itself takes 8 s"),
-        Case(Source(A_B_C, every=0.5), 2.0, 1.0, pause=1.7, note="a reader who takes 1.7 s for each token"),
-        Case(Source([]), 2.0, 1.0, note="an empty stream"),
-        Case(Source(["a"], error=ConnectionError("cut")), 2.0, 1.0, note="the stream breaks"),
-        Case(Source(A_B_C, every=0.5), 2.0, 1.0, take=1, note="the reader stops after one"),
-    ],
-    hints=(
-        "Two limits, one after the other: which of them holds depends on whether a token has come.",
-        "An `async for` leaves no place for a limit. Ask for each token yourself, with `await anext(stream)`, inside "
-        "`async with asyncio.timeout(…)`. What does `anext` do at the end of the stream?",
-        "`limit = first`, then in an endless loop: `async with asyncio.timeout(limit): token = await anext(stream)`, "
-        "`except StopAsyncIteration: return`, then `yield token` outside the timeout, and `limit = between`. All of it in "
-        "`async with aclosing(stream)`.",
-    ),
-)
-
-
-@timing.right
-async def with_wait_for(
-    stream: AsyncGenerator[str, None], first: float, between: float
-) -> AsyncIterator[str]:
-    end = object()
-    limit = first
-    try:
-        while True:
-            token = await asyncio.wait_for(anext(stream, end), limit)
-            if not isinstance(token, str):
-                break
-            yield token
-            limit = between
-    finally:
-        await stream.aclose()
-
-
-@timing.right
-async def with_a_pending_task(
-    stream: AsyncGenerator[str, None], first: float, between: float
-) -> AsyncIterator[str]:
-    async def ask() -> str | None:
-        return await anext(stream, None)
-
-    seconds = first
-    async with aclosing(stream):
-        while True:
-            task = asyncio.create_task(ask())
-            try:
-                done, _ = await asyncio.wait([task], timeout=seconds)
-            finally:
-                if not task.done():
-                    task.cancel()
-                    await asyncio.wait([task])
-            if not done:
-                raise TimeoutError(f"no token for {seconds} s")
-            token = task.result()
-            if token is None:
-                return
-            yield token
-            seconds = between
-
-
-@timing.right
-async def with_a_deadline(
-    stream: AsyncGenerator[str, None], first: float, between: float
-) -> AsyncIterator[str]:
-    clock = asyncio.get_running_loop().time
-    tokens = 0
-    async with aclosing(stream) as items:
-        while True:
-            deadline = clock() + (between if tokens else first)
-            with suppress(StopAsyncIteration):
-                async with asyncio.timeout_at(deadline):
-                    token = await items.__anext__()
-                tokens += 1
-                yield token
-                continue
-            break
-
-
-@timing.mistake(
-    "A token came too late and your stream ended as if the answer were whole. A timeout cancels the source, so asking it "
-    "again gives its end. Let the `TimeoutError` through."
-)
-async def ends_silently(
-    stream: AsyncGenerator[str, None], first: float, between: float
-) -> AsyncIterator[str]:
-    limit = first
-    async with aclosing(stream):
-        while True:
-            try:
-                token = await asyncio.wait_for(anext(stream), limit)
-            except TimeoutError:
-                continue
-            except StopAsyncIteration:
-                return
-            yield token
-            limit = between
-
-
-@timing.mistake("One limit for all tokens. The first may take `first` seconds, the others `between`.")
-async def the_first_limit_for_all(
-    stream: AsyncGenerator[str, None], first: float, between: float
-) -> AsyncIterator[str]:
-    async with aclosing(stream):
-        while True:
-            try:
-                async with asyncio.timeout(first):
-                    token = await anext(stream)
-            except StopAsyncIteration:
-                return
-            yield token
-
-
-@timing.mistake(
-    "You use `between` for the first token as well. A model thinks before it speaks: that is what `first` is for."
-)
-async def the_second_limit_for_all(
-    stream: AsyncGenerator[str, None], first: float, between: float
-) -> AsyncIterator[str]:
-    async with aclosing(stream):
-        while True:
-            try:
-                async with asyncio.timeout(between):
-                    token = await anext(stream)
-            except StopAsyncIteration:
-                return
-            yield token
-
-
-@timing.mistake(
-    "Your timeout is around the whole loop, so it limits the whole answer, and the reader's own time as well. Put it "
-    "around the one `await` that asks for the next token."
-)
-async def one_limit_for_the_whole(
-    stream: AsyncGenerator[str, None], first: float, between: float
-) -> AsyncIterator[str]:
-    async with aclosing(stream), asyncio.timeout(first):
-        async for token in stream:
-            yield token
-
-
-@timing.mistake(
-    "There is a `yield` inside your timeout, so it runs on while your reader works, and then strikes in the reader's own "
-    "code. Inside it belongs only what may be too slow: asking for the next token."
-)
-async def yields_inside_the_timeout(
-    stream: AsyncGenerator[str, None], first: float, between: float
-) -> AsyncIterator[str]:
-    async with aclosing(stream), asyncio.timeout(first) as patience:
-        clock = asyncio.get_running_loop().time
-        async for token in stream:
-            patience.reschedule(clock() + between)
-            yield token
-
-
-@timing.mistake(
-    "You look at the clock when the token is there: a token that never comes is never too late. Something has to wake you "
-    "while you wait, such as `asyncio.timeout`."
-)
-async def looks_at_the_clock_afterwards(
-    stream: AsyncGenerator[str, None], first: float, between: float
-) -> AsyncIterator[str]:
-    clock = asyncio.get_running_loop().time
-    asked, limit = clock(), first
-    async with aclosing(stream):
-        async for token in stream:
-            if clock() - asked > limit:
-                raise TimeoutError
-            yield token
-            asked, limit = clock(), between
-
-
-@timing.mistake(
-    "At the end of the stream `anext` raises `StopAsyncIteration`, and Python does not let that out of a generator. Catch it "
-    "and return."
-)
-async def lets_the_end_out(
-    stream: AsyncGenerator[str, None], first: float, between: float
-) -> AsyncIterator[str]:
-    limit = first
-    async with aclosing(stream):
-        while True:
-            async with asyncio.timeout(limit):
-                token = await anext(stream)
-            yield token
-            limit = between
-
-
-@timing.mistake(
-    "When the reader stops, the source stays open. `async with aclosing(stream)` around everything closes it on every way "
-    "out."
-)
-async def leaves_the_source_open(
-    stream: AsyncGenerator[str, None], first: float, between: float
-) -> AsyncIterator[str]:
-    limit = first
-    while True:
-        try:
-            async with asyncio.timeout(limit):
-                token = await anext(stream)
-        except StopAsyncIteration:
-            return
-        yield token
-        limit = between
 
 
 # resume
