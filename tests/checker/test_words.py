@@ -375,6 +375,91 @@ TABLE: list[tuple[Callable[..., Any], Case, Callable[..., Any], str]] = [
 ]
 
 
+async def first_two(stream: Any) -> str:
+    """The reference of the rows about reading."""
+    async with aclosing(stream):
+        return str(await anext(stream)) + str(await anext(stream))
+
+
+async def reads_all(stream: Any) -> str:
+    return "".join([piece async for piece in stream][:2])
+
+
+async def upper_late(stream: Any) -> Any:
+    async for piece in stream:
+        await asyncio.sleep(1)
+        yield piece.upper()
+
+
+async def one_task(stream: Any) -> int:
+    asyncio.create_task(asyncio.sleep(100))  # noqa: RUF006
+    return await count(stream)
+
+
+def prints_and_errs(text: str) -> int:
+    print(text)
+    return 8
+
+
+def wrong_error(text: str) -> int:
+    raise KeyError(text)
+
+
+def leaves_the_program(text: str) -> int:
+    raise SystemExit(3)
+
+
+def dawdles(text: str) -> int:
+    time.sleep(2)
+    return int(text)
+
+
+TABLE += [
+    (
+        first_two,
+        Case(Source("abc", at=[0.0, 0.0, 0.0])),
+        reads_all,
+        "For `first_two(<stream: 'a', 'b', 'c'>)`: it read 3 values from its source; 2 are enough. "
+        "Stop reading when you have what you need.",
+    ),
+    (
+        letters,
+        Case(Source("a")),
+        upper_late,
+        "For `letters(<stream: 'a'>)`: value 1 of 1 (`'A'`) should come out at 0.1 s, and comes out at 1.1 s. "
+        "It was known before: hand it on at once.",
+    ),
+    (
+        count,
+        ABC,
+        one_task,
+        COUNT + "a task it started still ran when it was done. "
+        "Whoever creates a task awaits it or cancels it; `asyncio.TaskGroup` does both.",
+    ),
+    (number, Case("7"), prints_and_errs, "For `number('7')`: expected `7`, got `8`."),
+    (
+        number,
+        Case("x"),
+        wrong_error,
+        "For `number('x')`: expected `ValueError: invalid literal for int() with base 10: 'x'`, "
+        "but it raised `KeyError: 'x'` in line {line}: `raise KeyError(text)`.",
+    ),
+    (
+        number,
+        Case("7"),
+        leaves_the_program,
+        "For `number('7')`: expected `7`, but it raised `SystemExit: 3` in line {line}: `raise SystemExit(3)`. "
+        "`sys.exit()` ends the whole program, the notebook's kernel too. Use `return`.",
+    ),
+    (
+        number,
+        Case("7"),
+        dawdles,
+        "For `number('7')`: it should be done at 0 s, and is done at 2 s. It waits longer than it has to.",
+    ),
+]
+
+
 @pytest.mark.parametrize(("reference", "case", "answer", "message"), TABLE, ids=range(len(TABLE)))
 def test_the_message(
     reference: Callable[..., Any], case: Case, answer: Callable[..., Any], message: str
@@ -414,3 +499,21 @@ def test_arguments_by_name_are_shown_with_their_names() -> None:
     exercise = Exercise(number, [Case(kwargs={"text": "7"})], samples.HINTS)
     assert judge(lambda text: 8, exercise).message.startswith("For `number(text='7')`:")
     assert judge(lambda word: 7, exercise).mistake == "wrong_signature"
+
+
+async def blocking_count(stream: Any) -> int:
+    time.sleep(0.25)  # noqa: ASYNC251
+    return await count(stream)
+
+
+def emptying(values: list[int]) -> int:
+    total = sum(values)
+    values.clear()
+    return total
+
+
+def test_what_the_reference_does_is_no_fault_of_an_answer() -> None:
+    """Not even blocking the loop, or changing what was passed in."""
+    assert judge(blocking_count, Exercise(blocking_count, [ABC], samples.HINTS)).passed
+    assert judge(emptying, Exercise(emptying, [Case([1, 2])], samples.HINTS)).passed
+    assert judge(lambda values: sum(values), Exercise(emptying, [Case([1, 2])], samples.HINTS)).passed
