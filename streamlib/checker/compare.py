@@ -43,6 +43,7 @@ def alike(one: Outcome, other: Outcome) -> bool:
         and same(one.returned, other.returned)
         and same([a.value for a in one.arrivals], [a.value for a in other.arrivals])
         and all(abs(a.at - b.at) < INSTANT for a, b in zip(one.arrivals, other.arrivals, strict=True))
+        and [a.read for a in one.arrivals] == [a.read for a in other.arrivals]
         and (bool(one.stuck) or abs(one.ended - other.ended) < INSTANT)
         and one.closed == other.closed
         and one.read == other.read
@@ -102,7 +103,8 @@ def _error_text(error: BaseException) -> str:
 
 
 def _result_text(outcome: Outcome, show: Show) -> str:
-    if outcome.shape in ("value", "coroutine"):
+    played = outcome.shape == "nothing" and not outcome.arrivals  # a case's `play` said what came out
+    if played or outcome.shape in ("value", "coroutine"):
         return f"`{short(outcome.returned, show)}`"
     return f"the values `{short([a.value for a in outcome.arrivals], show)}`"
 

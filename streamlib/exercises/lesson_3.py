@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
 
 from ..checker import Build, Case, Exercise, Source, Stage
@@ -29,7 +29,7 @@ producing = Exercise(
     stream_tokens,
     cases=[
         Case("Hello async world", 0.1, note="three words"),
-        Case("Token by token by token", 0.5, note="slower"),
+        Case("token by token by token", 0.5, note="slower, and the first word comes again"),
         Case("one", 2.0, note="one word"),
         Case("", 0.1, note="an empty text"),
         Case("spaces   and\nlines\n", 0.1, note="several spaces and newlines between the words"),
@@ -149,6 +149,11 @@ counting = Exercise(
         Case(Source([]), note="an empty stream"),
         Case(Source(["a b", " c"], error=ConnectionError("cut")), note="the source breaks after two tokens"),
         Case(Source(["a", " b", " c"], every=1.0), take=2, note="the reader stops after two"),
+        Case(
+            Source(["a", " b", " c"]),
+            pause=1.0,
+            note="a slow reader: nothing is asked for before it is wanted",
+        ),
     ],
     hints=(
         "It is a filter in the middle: it takes a token, adds to a number, hands both on, and takes the next.",
@@ -440,6 +445,23 @@ def filled(*items: str | Exception | None) -> Build:
     return Build(f"<queue with {', '.join(map(repr, items))}>", make)
 
 
+def left_in_the_queue(*items: str | Exception | None, take: int, note: str) -> Case:
+    """Which items come out when the reader takes so many, and which ones are still in the queue then."""
+
+    async def play(solution: Callable[..., AsyncIterator[str]], stage: Stage) -> object:
+        queue: asyncio.Queue[str | Exception | None] = asyncio.Queue()
+        for item in items:
+            queue.put_nowait(item)
+        stream, out = aiter(solution(queue)), []
+        for _ in range(take):
+            async for item in stream:
+                out.append(item)
+                break
+        return {"came out": out, "still in the queue": [queue.get_nowait() for _ in range(queue.qsize())]}
+
+    return Case(play=play, note=note)
+
+
 bridging = Exercise(
     from_queue,
     cases=[
@@ -448,8 +470,9 @@ bridging = Exercise(
         Case(fed("a", "", "b", None), note="an empty string is an item like any other"),
         Case(fed(None), note="it ends before it began"),
         Case(fed("a", "b", ConnectionError("cut")), note="the producer fails after two items"),
-        Case(filled("a", None, "left over"), note="what comes after the end belongs to somebody else"),
         Case(fed("a", "b", "c", None), take=1, note="the reader stops after one"),
+        left_in_the_queue("a", "b", None, take=1, note="what nobody asked for stays in the queue"),
+        left_in_the_queue("a", None, "b", take=2, note="what comes after the end belongs to somebody else"),
     ],
     hints=(
         "Where does the waiting happen? One call gives you the next item, or waits until there is one.",
@@ -561,3 +584,20 @@ async def ends_quietly_on_error(queue: asyncio.Queue[str | Exception | None]) ->
         if isinstance(item, Exception):
             return
         yield item
+
+
+@bridging.mistake(
+    "You empty the queue at once and keep the items with you. When the reader stops, they are gone: take one item out, "
+    "hand it on, and come back for the next when the reader asks."
+)
+async def empties_the_queue(queue: asyncio.Queue[str | Exception | None]) -> AsyncIterator[str]:
+    while True:
+        items = [await queue.get()]
+        while not queue.empty():
+            items.append(queue.get_nowait())
+        for item in items:
+            if item is None:
+                return
+            if isinstance(item, Exception):
+                raise item
+            yield item

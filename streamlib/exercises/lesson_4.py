@@ -34,9 +34,9 @@ counting = Exercise(
     token_counter,
     cases=[
         Case(Source(["Hello", " world"]), note="a token in each piece"),
-        Case(Source([" stream", "ing", " is", " fun"]), note="a piece that joins the one before it"),
+        Case(Source([" stream", "ing", " is", " fun", "ny"]), note="pieces that join the one before them"),
         Case(Source(["Server-Sent ", "Events ", "are ", "text."]), note="words with the space behind them"),
-        Case(Source(["s", "t", "r", "e", "a", "m"]), note="letter by letter"),
+        Case(Source(["s", "t", "r", "e", "a", "m", "!"]), note="letter by letter"),
         Case(Source(["A whole sentence, in one piece.", " And one more."]), note="many tokens in a piece"),
         Case(Source(["", "a", ""]), note="empty pieces"),
         Case(Source([]), note="an empty stream"),
@@ -88,6 +88,17 @@ async def adds_up_the_pieces(stream: AsyncIterable[str]) -> AsyncIterator[tuple[
     count = 0
     async for piece in stream:
         count += count_tokens(piece)
+        yield piece, count
+
+
+@counting.mistake(
+    "You look back one piece only. A token can reach over more of them: count all the text so far."
+)
+async def looks_back_one_piece(stream: AsyncIterable[str]) -> AsyncIterator[tuple[str, int]]:
+    count, before = 0, ""
+    async for piece in stream:
+        count += count_tokens(before + piece) - count_tokens(before)
+        before = piece
         yield piece, count
 
 
@@ -165,11 +176,13 @@ def filtered(texts: Sequence[str], blocklist: Sequence[str], mask: str = "***") 
         return "".join([text async for text in solution(pieces(*texts), list(blocklist), mask)])
 
     shown = ", ".join(map(repr, texts))
-    return Case(play=play, note=f"from the pieces {shown} it takes out {', '.join(map(repr, blocklist))}")
+    phrases = ", ".join(map(repr, blocklist)) or "nothing"
+    return Case(play=play, note=f"from the pieces {shown} it takes out {phrases}")
 
 
 def prompt(texts: Sequence[str], blocklist: Sequence[str]) -> Case:
     """How much harmless text is ever held back: less than the longest phrase is allowed."""
+    allowed = max(map(len, blocklist), default=1) - 1
 
     async def play(solution: Callable[..., AsyncIterator[str]], stage: Stage) -> object:
         came = gone = late = 0
@@ -186,13 +199,29 @@ def prompt(texts: Sequence[str], blocklist: Sequence[str]) -> Case:
             gone += len(text)
         if gone != came:
             return f"{gone} of {came} characters came out"
-        return (
-            f"{late} characters held back"
-            if late >= max(map(len, blocklist))
-            else "hardly anything held back"
-        )
+        return f"{late} characters held back" if late > allowed else "no more held back than it must"
 
-    return Case(play=play, note=f"harmless text in {len(texts)} pieces, and how much of it is held back")
+    phrases = ", ".join(map(repr, blocklist)) or "nothing"
+    note = (
+        f"harmless text in {len(texts)} pieces, and how much is held back when {phrases} is to be taken out"
+    )
+    return Case(play=play, note=note)
+
+
+def cut_off(texts: Sequence[str], blocklist: Sequence[str]) -> Case:
+    """What the reader learns when the stream breaks. What was held back may come before the error, or not."""
+
+    async def play(solution: Callable[..., AsyncIterator[str]], stage: Stage) -> object:
+        async def source() -> AsyncGenerator[str, None]:
+            for text in texts:
+                yield text
+            raise ConnectionError("cut")
+
+        async for _ in solution(source(), list(blocklist), "***"):
+            pass
+        return "an end as if all were well"
+
+    return Case(play=play, note="the stream breaks: the reader must learn of it")
 
 
 filtering = Exercise(
@@ -203,15 +232,22 @@ filtering = Exercise(
         filtered(["a se", "cret plan"], ["secret"]),
         filtered(["a s", "e", "c", "r", "e", "t", " plan"], ["secret"]),
         filtered(["secret and sec", "ret again"], ["secret"]),
+        filtered(["secret, secret"], ["secret"]),
         filtered(["the password", " is swordfish now"], ["password", "swordfish"]),
+        filtered(["the swordf", "ish plan"], ["plan", "swordfish"]),
         filtered(["two word", "s: red h", "erring!"], ["red herring"]),
         filtered(["sesec", "ret"], ["secret"]),
         filtered(["it ends with sec"], ["secret"]),
         filtered(["", "sec", "", "ret", ""], ["secret"], "[removed]"),
+        filtered(["not Secret"], ["secret"]),
+        filtered(["an axb, and an a", ".b"], ["a.b"]),
         filtered(["x", "y"], []),
         prompt(
             ["Long harmless text, ", "and more of it, ", "and more, ", "and the end."], ["secret", "password"]
         ),
+        prompt(["Harmless, ", "with one letter ", "on the list."], ["x"]),
+        prompt(["Harmless, ", "and an ", "empty list."], []),
+        cut_off(["a harmless text ", "and then"], ["secret"]),
     ],
     hints=(
         "A phrase may begin in one piece and end in the next. What must you still have in your hands when the next "
@@ -275,6 +311,62 @@ async def letter_by_letter(
 
 
 @filtering.mistake(
+    "You hold back one word. A phrase can have a space in it: hold back by its length, not by words."
+)
+async def word_by_word(
+    stream: AsyncIterable[str], blocklist: Sequence[str], mask: str = "***"
+) -> AsyncIterator[str]:
+    held = ""
+    async for piece in stream:
+        held += piece
+        *words, held = re.split(r"(?<= )", held)
+        for word in words:
+            for phrase in blocklist:
+                word = word.replace(phrase, mask)
+            yield word
+    for phrase in blocklist:
+        held = held.replace(phrase, mask)
+    yield held
+
+
+@filtering.mistake(
+    "You look back one piece. With small pieces a phrase reaches over many: hold back by its length, not by pieces."
+)
+async def one_piece_back(
+    stream: AsyncIterable[str], blocklist: Sequence[str], mask: str = "***"
+) -> AsyncIterator[str]:
+    before = ""
+    async for piece in stream:
+        both = before + piece
+        for phrase in blocklist:
+            both = both.replace(phrase, mask)
+        cut = max(0, len(both) - len(piece))
+        yield both[:cut]
+        before = both[cut:]
+    yield before
+
+
+@filtering.mistake(
+    "When the text goes on in another way than the phrase, you let go of all you hold. The phrase may begin anew in the "
+    "middle of it."
+)
+async def forgets_a_new_beginning(
+    stream: AsyncIterable[str], blocklist: Sequence[str], mask: str = "***"
+) -> AsyncIterator[str]:
+    held = ""
+    async for piece in stream:
+        for letter in piece:
+            held += letter
+            if held in blocklist:
+                yield mask
+                held = ""
+            elif not any(phrase.startswith(held) for phrase in blocklist):
+                yield held
+                held = ""
+    yield held
+
+
+@filtering.mistake(
     "You filter each piece by itself. A phrase that is split over two pieces is in neither: hold back the end of the "
     "text until you know how it goes on."
 )
@@ -329,6 +421,71 @@ async def notices_too_late(
         before = piece
 
 
+@filtering.mistake(
+    "You keep as much as the shortest phrase needs. A longer one can have begun before that: its first letters are out."
+)
+async def keeps_for_the_shortest(
+    stream: AsyncIterable[str], blocklist: Sequence[str], mask: str = "***"
+) -> AsyncIterator[str]:
+    keep = min((len(phrase) for phrase in blocklist), default=1) - 1
+    held = ""
+    async for piece in stream:
+        held += piece
+        for phrase in blocklist:
+            held = held.replace(phrase, mask)
+        cut = max(0, len(held) - keep)
+        yield held[:cut]
+        held = held[cut:]
+    yield held
+
+
+@filtering.mistake(
+    "When there is nothing to keep, `held[:-0]` is empty and `held[-0:]` is everything: no text comes out before the "
+    "end. Count from the front: `held[: len(held) - keep]`."
+)
+async def minus_zero(
+    stream: AsyncIterable[str], blocklist: Sequence[str], mask: str = "***"
+) -> AsyncIterator[str]:
+    keep = max((len(phrase) for phrase in blocklist), default=1) - 1
+    held = ""
+    async for piece in stream:
+        held += piece
+        for phrase in blocklist:
+            held = held.replace(phrase, mask)
+        yield held[:-keep]
+        held = held[-keep:]
+    yield held
+
+
+@filtering.mistake(
+    "In a regular expression `.` stands for any character, and `+` or `?` have a meaning too. A phrase is meant as it "
+    "is written: `re.escape(phrase)`."
+)
+async def phrases_as_patterns(
+    stream: AsyncIterable[str], blocklist: Sequence[str], mask: str = "***"
+) -> AsyncIterator[str]:
+    keep = max((len(phrase) for phrase in blocklist), default=1) - 1
+    held = ""
+    async for piece in stream:
+        held += piece
+        for phrase in blocklist:
+            held = re.sub(phrase, mask, held)
+        cut = max(0, len(held) - keep)
+        yield held[:cut]
+        held = held[cut:]
+    yield held
+
+
+@filtering.mistake(
+    "There is no `yield` in it: `async def` with `return` gives one value, to whoever awaits it. A stream needs `yield`."
+)
+async def returns_the_text(stream: AsyncIterable[str], blocklist: Sequence[str], mask: str = "***") -> str:
+    text = "".join([piece async for piece in stream])
+    for phrase in blocklist:
+        text = text.replace(phrase, mask)
+    return text
+
+
 @filtering.mistake("Only the first phrase of the list is taken out. Go through all of them.")
 async def only_the_first_phrase(
     stream: AsyncIterable[str], blocklist: Sequence[str], mask: str = "***"
@@ -361,16 +518,18 @@ async def sentences(stream: AsyncIterable[str]) -> AsyncIterator[str]:
 speaking = Exercise(
     sentences,
     cases=[
-        Case(Source(["One. Two! Three? Four"]), note="several sentences in one piece"),
+        Case(Source(["One. Two! Three? Four. Five"]), note="several sentences in one piece"),
         Case(Source(["It is ", "short", ". So is ", "this."]), note="a sentence in several pieces"),
         Case(Source(["Done.", " Next", " one."]), note="the white space comes with the next piece"),
         Case(Source(["Pi is 3.", "14, they say. ", "Yes."]), note="a point inside a number"),
         Case(Source(["Really?! ", "Wait... ", "what?"]), note="several marks in a row"),
         Case(Source(["No end here"]), note="a text without an end"),
+        Case(Source(["It says so. and  goes\non. ", "Good."]), note="a small letter, and white space inside"),
         Case(Source(["One.\n", "\nTwo.  ", "Three."]), note="newlines and several spaces"),
         Case(Source(["", "A.", "", " ", "B."]), note="empty pieces"),
         Case(Source([]), note="an empty stream"),
         Case(Source(["A. B", ". C. ", "D"], every=1.0), take=1, note="the reader stops after one"),
+        Case(Source(["A. B", ". "], error=ConnectionError("cut")), note="the stream breaks"),
     ],
     hints=(
         "When a point has come, can you know already whether the sentence is over?",
@@ -434,6 +593,47 @@ async def ends_at_every_point(stream: AsyncIterable[str]) -> AsyncIterator[str]:
         for sentence in complete:
             if sentence.strip():
                 yield sentence.strip()
+    if text.strip():
+        yield text.strip()
+
+
+@speaking.mistake("A sentence can also end at `!` or `?`: you look for points only.")
+async def at_points_only(stream: AsyncIterable[str]) -> AsyncIterator[str]:
+    text = ""
+    async for piece in stream:
+        text += piece
+        *complete, text = re.split(r"(?<=[.])\s+", text)
+        for sentence in complete:
+            yield sentence.strip()
+    if text.strip():
+        yield text.strip()
+
+
+@speaking.mistake(
+    "The marks are gone: `re.split` drops what it splits at. Keep them with the sentence they end."
+)
+async def drops_the_marks(stream: AsyncIterable[str]) -> AsyncIterator[str]:
+    text = ""
+    async for piece in stream:
+        text += piece
+        *complete, text = re.split(r"[.!?]\s+", text)
+        for sentence in complete:
+            yield sentence.strip()
+    if text.strip():
+        yield text.strip()
+
+
+@speaking.mistake(
+    "You look only at the end of what you hold. One piece can bring the end of a sentence and the beginning of the "
+    "next: look for the end inside as well."
+)
+async def looks_at_the_end_only(stream: AsyncIterable[str]) -> AsyncIterator[str]:
+    text = ""
+    async for piece in stream:
+        text += piece
+        if text.rstrip().endswith((".", "!", "?")):
+            yield text.strip()
+            text = ""
     if text.strip():
         yield text.strip()
 
@@ -512,7 +712,9 @@ async def shout(stream: AsyncIterable[str]) -> AsyncGenerator[str, None]:
         yield text.upper()
 
 
-def piped(names: str, note: str, *, take: int = 100, fails: str = "", cancel: bool = False) -> Case:
+def piped(
+    names: str, note: str, *, take: int = 100, fails: str = "", slow: str = "", cancel_at: float = 0
+) -> Case:
     """What comes out of a chain of stages with these one-letter names, and in which order all is closed."""
 
     async def play(solution: Callable[..., AsyncGenerator[str, None]], stage: Stage) -> object:
@@ -532,8 +734,11 @@ def piped(names: str, note: str, *, take: int = 100, fails: str = "", cancel: bo
                     async for text in stream:
                         if name == fails and text.startswith("2"):
                             raise ValueError("this stage fails")
+                        if name == slow:
+                            await asyncio.sleep(1)
                         yield text + name
                 finally:
+                    await asyncio.sleep(0.1)  # saying goodbye takes a moment
                     log.append(f"stage {name} closed")
 
             return part
@@ -547,8 +752,8 @@ def piped(names: str, note: str, *, take: int = 100, fails: str = "", cancel: bo
             log.append("the reader goes on")
 
         reader = asyncio.create_task(read())
-        if cancel:
-            await asyncio.sleep(2.5)
+        if cancel_at:
+            await asyncio.sleep(cancel_at)
             reader.cancel()
         await asyncio.wait([reader])
         if not reader.cancelled() and (error := reader.exception()):
@@ -566,7 +771,8 @@ piping = Exercise(
         piped("abc", "three stages, and the reader stops after two items", take=2),
         piped("ab", "the second stage raises an error", fails="b"),
         piped("ab", "the first stage raises an error", fails="a"),
-        piped("ab", "the reader is cancelled while it waits", cancel=True),
+        piped("ab", "the reader is cancelled while the source works", cancel_at=2.5),
+        piped("ab", "the reader is cancelled while the second stage works", slow="b", cancel_at=1.5),
     ],
     hints=(
         "Two jobs: connect the stages, which is one line in a loop, and close them all, whatever happens.",
@@ -656,6 +862,54 @@ async def closes_the_last_stage_only(
     async with aclosing(stream):
         async for item in stream:
             yield item
+
+
+@piping.mistake(
+    "You forget one way to the end: a cancellation. `asyncio.CancelledError` is no `Exception`, so `except Exception` does "
+    "not see it. `finally` runs on every way."
+)
+async def not_when_cancelled(
+    source: AsyncGenerator[object, None], *stages: Callable[..., AsyncGenerator[object, None]]
+) -> AsyncGenerator[object, None]:
+    streams = [source]
+    for stage in stages:
+        streams.append(stage(streams[-1]))
+    try:
+        async for item in streams[-1]:
+            yield item
+    except (Exception, GeneratorExit):
+        for stream in reversed(streams):
+            await stream.aclose()
+        raise
+
+
+@piping.mistake(
+    "You close all parts at the same time. A stage may still need the one it reads while it says goodbye: close one, wait "
+    "until it is closed, then the next."
+)
+async def closes_all_at_once(
+    source: AsyncGenerator[object, None], *stages: Callable[..., AsyncGenerator[object, None]]
+) -> AsyncGenerator[object, None]:
+    streams = [source]
+    for stage in stages:
+        streams.append(stage(streams[-1]))
+    try:
+        async for item in streams[-1]:
+            yield item
+    finally:
+        await asyncio.gather(*(stream.aclose() for stream in reversed(streams)))
+
+
+@piping.mistake(
+    "`return` in an `async def` gives one value, to whoever awaits it. A stream needs `yield`: go through the items of the "
+    "last stage and hand each one on."
+)
+async def returns_the_last_stage(
+    source: AsyncGenerator[object, None], *stages: Callable[..., AsyncGenerator[object, None]]
+) -> AsyncGenerator[object, None]:
+    for stage in stages:
+        source = stage(source)
+    return source
 
 
 @piping.mistake(
