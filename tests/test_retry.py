@@ -487,6 +487,11 @@ def test_an_event_that_comes_again_at_the_seam_is_dropped() -> None:
     assert data(resume_events(server)) == ["1", "2", "3"]
 
 
+def test_an_id_that_comes_back_later_is_no_repetition() -> None:
+    server = Server(Attempt(events(1, 2), BROKEN), Attempt(events(2, 3, 2)))
+    assert data(resume_events(server)) == ["1", "2", "3", "2"]
+
+
 def test_events_that_share_an_id_are_all_handed_on() -> None:
     """An id holds until the next one comes: that is the standard's rule, not a repetition."""
     server = Server(Attempt(events(1, 1, 1, 2), BROKEN), Attempt(events(3, 3)))
