@@ -66,12 +66,16 @@ def tool_chunk(*fragments: tuple[int, str | None, str | None, str | None]) -> Ch
 ENVELOPE = {"id": "chatcmpl-1", "created": 1, "model": "a-model", "object": "chat.completion.chunk"}
 ROLE = chunk({"role": "assistant", "content": ""})
 ROLE_WITHOUT_CONTENT = chunk({"role": "assistant"})
+ROLE_AND_TEXT = chunk({"role": "assistant", "content": " again"})
 STOP = chunk({}, "stop")
 EMPTY = ChatCompletionChunk.model_validate(ENVELOPE | {"choices": []})
 
 
 def show(value: object) -> str | None:
-    """A chunk or a usage in a few words; their own reprs fill a screen."""
+    """A chunk, a usage or a completion in a few words; their own reprs fill a screen."""
+    if isinstance(value, Completion):
+        usage = show(value.usage) if value.usage else None
+        return f"Completion(text={value.text!r}, finish_reason={value.finish_reason!r}, usage={usage})"
     if isinstance(value, CompletionUsage):
         return f"CompletionUsage(completion_tokens={value.completion_tokens}, …)"
     if not isinstance(value, ChatCompletionChunk):
@@ -128,6 +132,7 @@ text_of_chunk = Exercise(
         Case(text_chunk(" ."), note="text that starts with a space"),
         Case(text_chunk("end", "length"), note="text and a finish reason in one chunk"),
         Case(tool_chunk((0, "call_1", "get_weather", "")), note="a fragment of a tool call, no text"),
+        Case(ROLE_AND_TEXT, note="a server that puts the role into every chunk"),
     ],
     hints=(
         "Look at the table of chunks above: which of them have no text, and in how many ways can text be missing?",
@@ -211,6 +216,32 @@ def finish_chunk_is_empty(chunk: ChatCompletionChunk) -> str:
     if not chunk.choices or chunk.choices[0].finish_reason:
         return ""
     return chunk.choices[0].delta.content or ""
+
+
+@text_of_chunk.mistake(
+    "You drop the text of every chunk that has a role. Some servers put the role into all of them: look at the text itself."
+)
+def role_chunk_is_empty(chunk: ChatCompletionChunk) -> str:
+    if not chunk.choices or chunk.choices[0].delta.role:
+        return ""
+    return chunk.choices[0].delta.content or ""
+
+
+@text_of_chunk.mistake(
+    "On the way without choices your function comes to its end without `return`, and gives back `None`. "
+    "What should it say there?"
+)
+def one_way_without_return(chunk: ChatCompletionChunk) -> str | None:
+    if chunk.choices:
+        return chunk.choices[0].delta.content or ""
+    return None
+
+
+@text_of_chunk.mistake(
+    'The client has turned the JSON into objects: write `chunk.choices`, with a dot, not `chunk["choices"]`.'
+)
+def as_a_dictionary(chunk: ChatCompletionChunk) -> str:
+    return chunk["choices"][0]["delta"]["content"] or ""  # type: ignore[index]
 
 
 # collect
@@ -401,6 +432,93 @@ async def hides_a_broken_connection(stream: AsyncIterable[ChatCompletionChunk]) 
     return Completion("".join(parts), finish_reason, usage)
 
 
+@collecting.mistake(
+    "`for` cannot wait for the next chunk. A stream of the async client is read with `async for`."
+)
+async def for_without_async(stream: AsyncIterable[ChatCompletionChunk]) -> Completion:
+    text = "".join(delta_text(chunk) for chunk in stream)  # type: ignore[attr-defined]
+    return Completion(text, None, None)
+
+
+@collecting.mistake(
+    'The `content` of a chunk can be `None`, and `None` cannot be added to a text. `delta_text` gives `""` then.'
+)
+async def no_guard_for_content(stream: AsyncIterable[ChatCompletionChunk]) -> Completion:
+    text, finish_reason, usage = "", None, None
+    async for chunk in stream:
+        if chunk.choices:
+            text += chunk.choices[0].delta.content  # type: ignore[operator]
+            finish_reason = chunk.choices[0].finish_reason or finish_reason
+        usage = chunk.usage or usage
+    return Completion(text, finish_reason, usage)
+
+
+@collecting.mistake(
+    "The usage chunk comes after the finish chunk and has no finish reason. It wipes out yours: replace what you "
+    "remember only when the chunk brings it."
+)
+async def the_usage_chunk_wipes_the_finish_reason(stream: AsyncIterable[ChatCompletionChunk]) -> Completion:
+    parts, finish_reason, usage = [], None, None
+    async for chunk in stream:
+        parts.append(delta_text(chunk))
+        finish_reason = chunk.choices[0].finish_reason if chunk.choices else None
+        usage = chunk.usage or usage
+    return Completion("".join(parts), finish_reason, usage)
+
+
+@collecting.mistake(
+    "A later chunk without a finish reason wipes out the one you had. Replace what you remember only when the "
+    "chunk brings it."
+)
+async def later_chunks_wipe_the_finish_reason(stream: AsyncIterable[ChatCompletionChunk]) -> Completion:
+    parts, finish_reason, usage = [], None, None
+    async for chunk in stream:
+        parts.append(delta_text(chunk))
+        if chunk.choices:
+            finish_reason = chunk.choices[0].finish_reason
+        usage = chunk.usage or usage
+    return Completion("".join(parts), finish_reason, usage)
+
+
+@collecting.mistake(
+    "After the loop `chunk` is the last chunk, here the usage chunk, which has no choices. Take the finish reason in the "
+    "loop, from the chunk that brings it."
+)
+async def looks_at_the_last_chunk(stream: AsyncIterable[ChatCompletionChunk]) -> Completion:
+    parts = []
+    async for chunk in stream:
+        parts.append(delta_text(chunk))
+    return Completion("".join(parts), chunk.choices[0].finish_reason, chunk.usage)
+
+
+@collecting.mistake(
+    "You stop as soon as the usage is there. Some servers send more after it, and the connection is free for the next "
+    "request only when the stream is read to its end."
+)
+async def stops_at_the_usage(stream: AsyncIterable[ChatCompletionChunk]) -> Completion:
+    parts, finish_reason, usage = [], None, None
+    async for chunk in stream:
+        parts.append(delta_text(chunk))
+        if chunk.choices:
+            finish_reason = chunk.choices[0].finish_reason or finish_reason
+        if chunk.usage:
+            usage = chunk.usage
+            break
+    return Completion("".join(parts), finish_reason, usage)
+
+
+@collecting.mistake("`usage` is all that the server sent (`chunk.usage`), not one number out of it.")
+async def keeps_one_number_of_the_usage(stream: AsyncIterable[ChatCompletionChunk]) -> Completion:
+    parts, finish_reason, tokens = [], None, None
+    async for chunk in stream:
+        parts.append(delta_text(chunk))
+        if chunk.choices:
+            finish_reason = chunk.choices[0].finish_reason or finish_reason
+        if chunk.usage:
+            tokens = chunk.usage.completion_tokens
+    return Completion("".join(parts), finish_reason, tokens)  # type: ignore[arg-type]
+
+
 # stop_at
 
 
@@ -574,6 +692,64 @@ async def drops_the_piece_with_the_marker(stream: AsyncGenerator[str, None], mar
                 return text.partition(marker)[0]
             text += piece
     return text
+
+
+@stopping.mistake(
+    "You ask whether the text ends with the marker. A piece may bring more after it: look for the marker anywhere "
+    "in the text so far."
+)
+async def looks_only_at_the_end(stream: AsyncGenerator[str, None], marker: str) -> str:
+    text = ""
+    async with aclosing(stream):
+        async for piece in stream:
+            text += piece
+            if text.endswith(marker):
+                break
+    return text.partition(marker)[0]
+
+
+@stopping.mistake(
+    "`find` gives -1 when there is no marker, and `text[:-1]` drops the last character. Cut only where a marker was found."
+)
+async def cuts_at_minus_one(stream: AsyncGenerator[str, None], marker: str) -> str:
+    text = ""
+    async with aclosing(stream):
+        async for piece in stream:
+            text += piece
+            if marker in text:
+                break
+    return text[: text.find(marker)]
+
+
+@stopping.mistake("You cut at the last marker in the text. The first one ends the answer.")
+async def cuts_at_the_last_marker(stream: AsyncGenerator[str, None], marker: str) -> str:
+    text = ""
+    async with aclosing(stream):
+        async for piece in stream:
+            text += piece
+            if marker in text:
+                return text.rpartition(marker)[0]
+    return text
+
+
+@stopping.mistake("You strip the text. The spaces before the marker belong to the answer.")
+async def strips_the_text(stream: AsyncGenerator[str, None], marker: str) -> str:
+    text = ""
+    async with aclosing(stream):
+        async for piece in stream:
+            text += piece
+            if marker in text:
+                return text.partition(marker)[0].strip()
+    return text.strip()
+
+
+@stopping.mistake(
+    "All of it is asynchronous: `async for piece in stream`, and around it `async with aclosing(stream):`. A stream of "
+    "text is no context manager itself; `aclosing` makes one of it."
+)
+async def without_async_or_aclosing(stream: AsyncGenerator[str, None], marker: str) -> str:
+    async with stream as pieces:  # type: ignore[attr-defined]
+        return "".join([piece async for piece in pieces]).partition(marker)[0]
 
 
 # merge_tool_calls
@@ -806,3 +982,68 @@ def no_guard_for_none(chunks: Iterable[ChatCompletionChunk]) -> list[ToolCall]:
                 call["name"] = fragment.function.name or call["name"]
                 call["arguments"] += fragment.function.arguments  # type: ignore[operator]
     return [ToolCall(**calls[index]) for index in sorted(calls)]
+
+
+@merging.mistake(
+    "`delta.tool_calls` is `None` in a chunk without a call, and `None` has nothing to loop over. Ask first, or write "
+    "`or []` behind it."
+)
+def no_guard_for_chunks_without_calls(chunks: Iterable[ChatCompletionChunk]) -> list[ToolCall]:
+    kept = [chunk for chunk in chunks if chunk.choices]
+    return merge_tool_calls([chunk for chunk in kept for _ in chunk.choices[0].delta.tool_calls])  # type: ignore[union-attr]
+
+
+@merging.mistake(
+    "A `ToolCall` cannot be changed once it is made. Keep the parts of each call in a list or a dictionary, and make "
+    "the `ToolCall` when all of them are there."
+)
+def changes_a_tool_call(chunks: Iterable[ChatCompletionChunk]) -> list[ToolCall]:
+    calls: dict[int, ToolCall] = {}
+    for chunk in chunks:
+        for choice in chunk.choices:
+            for fragment in choice.delta.tool_calls or []:
+                assert fragment.function is not None
+                first = ToolCall(fragment.id or "", fragment.function.name or "", "")
+                call = calls.setdefault(fragment.index, first)
+                call.arguments += fragment.function.arguments or ""  # type: ignore[misc]
+    return [calls[index] for index in sorted(calls)]
+
+
+@merging.mistake(
+    "You add each fragment to the call that began last. The fragments of two calls can come mixed: `index` says to "
+    "which call a fragment belongs."
+)
+def adds_to_the_newest_call(chunks: Iterable[ChatCompletionChunk]) -> list[ToolCall]:
+    calls: list[list[str]] = []
+    for chunk in chunks:
+        for choice in chunk.choices:
+            for fragment in choice.delta.tool_calls or []:
+                assert fragment.function is not None
+                if fragment.id:
+                    calls.append([fragment.id, fragment.function.name or "", ""])
+                calls[-1][2] += fragment.function.arguments or ""
+    return [ToolCall(*call) for call in calls]
+
+
+@merging.mistake(
+    "One chunk can bring fragments of several calls, and you take only the first of them. `tool_calls` is a list: loop "
+    "over it."
+)
+def first_fragment_of_a_chunk(chunks: Iterable[ChatCompletionChunk]) -> list[ToolCall]:
+    calls: dict[int, list[str]] = {}
+    for chunk in chunks:
+        for choice in chunk.choices:
+            for fragment in (choice.delta.tool_calls or [])[:1]:
+                assert fragment.function is not None
+                call = calls.setdefault(fragment.index, [fragment.id or "", fragment.function.name or "", ""])
+                call[2] += fragment.function.arguments or ""
+    return [ToolCall(*calls[index]) for index in sorted(calls)]
+
+
+@merging.mistake(
+    "`arguments` stays text here: the pieces of JSON, joined. Whoever runs the function parses it, and answers for JSON "
+    "that is broken."
+)
+def parses_at_the_end(chunks: Iterable[ChatCompletionChunk]) -> list[ToolCall]:
+    calls = merge_tool_calls(chunks)
+    return [ToolCall(call.id, call.name, json.loads(call.arguments)) for call in calls]
