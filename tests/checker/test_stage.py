@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import AsyncIterator
-from contextlib import aclosing, suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import aclosing, closing, suppress
 from typing import Any
 
 import pytest
 
 from streamlib.checker import Build, Case, Source, Stage
-from streamlib.checker.stage import Outcome, run_case
+from streamlib.checker.stage import Outcome, Printed, run_case
 
 from . import samples
 
@@ -324,3 +324,96 @@ async def test_a_case_runs_in_this_thread_inside_a_running_loop() -> None:
     assert instants(run_case(samples.ticks, Case(2, 60.0))) == [60, 120]
     assert asyncio.get_running_loop() is loop
     await asyncio.sleep(0)
+
+
+# -- the same for plain iterators --------------------------------------------------------------------------
+
+
+def each(stream: Any) -> Iterator[Any]:
+    with closing(stream):
+        yield from stream
+
+
+def each_left_open(stream: Any) -> Iterator[Any]:
+    for value in stream:  # noqa: UP028 (`yield from` would close it)
+        yield value
+
+
+@pytest.mark.parametrize(
+    ("case", "expected", "closed"),
+    [
+        (Case(Source("abc", kind="iterator")), [0.1, 0.2, 0.3], True),
+        (Case(Source("abc", kind="iterator"), take=2), [0.1, 0.2], True),
+        (Case(Source("abc", kind="iterator"), take=0), [], True),
+        (Case(Source("abc", kind="iterator"), pause=1.0), [0.1, 1.1, 2.1], True),
+        (Case(Source("abc", kind="iterator"), take=2, pause=1.0), [0.1, 1.1], True),
+    ],
+)
+def test_a_generator_is_consumed_as_the_case_says(case: Case, expected: list[float], closed: bool) -> None:
+    outcome = run_case(each, case)
+    assert (instants(outcome), outcome.closed) == (expected, (closed,))
+
+
+def test_a_generator_that_is_closed_early_may_leave_its_source_open() -> None:
+    assert run_case(each_left_open, Case(Source("abc", kind="iterator"))).closed == (True,)
+    assert run_case(each_left_open, Case(Source("abc", kind="iterator"), take=1)).closed == (False,)
+    assert run_case(each_left_open, Case(Source("abc", kind="iterator"), take=0)).closed == (True,)
+    assert run_case(each_left_open, Case(Source("abc", kind="iterator"), take=0)).read == 0
+
+
+def test_a_closed_source_gives_nothing_more() -> None:
+    def after_closing(stream: Any) -> list[Any]:
+        first = next(stream)
+        stream.close()
+        return [first, *stream]
+
+    assert run_case(after_closing, Case(Source("abc", kind="iterator"))).returned == ["a"]
+
+
+@pytest.mark.parametrize("kind", ["async generator", "response", "iterator"])
+def test_a_source_read_to_its_end_is_closed(kind: Any) -> None:
+    async def read(stream: Any) -> list[Any]:
+        return list(stream) if kind == "iterator" else [value async for value in stream]
+
+    outcome = run_case(read, Case(Source("ab", kind=kind)))
+    assert (outcome.returned, outcome.closed, outcome.read) == (["a", "b"], (True,), 2)
+
+
+@pytest.mark.parametrize("way", ["async with", "close", "aclose"])
+def test_a_response_can_be_closed_in_three_ways(way: str) -> None:
+    async def first(stream: Any) -> Any:
+        if way == "async with":
+            async with stream:
+                return await anext(stream)
+        value = await anext(stream)
+        await getattr(stream, way)()
+        return value
+
+    assert run_case(first, Case(Source("ab", kind="response"))).closed == (True,)
+
+
+def test_each_of_several_sources_is_watched() -> None:
+    async def second_only(one: Any, other: Any) -> Any:
+        await anext(one)
+        async with aclosing(other):
+            return await anext(other)
+
+    outcome = run_case(second_only, Case(Source("ab"), Source("xy")))
+    assert (outcome.returned, outcome.closed, outcome.read) == ("x", (False, True), 2)
+
+
+def test_two_streams_collected_in_one_play_are_counted_apart() -> None:
+    async def play(solution: Any, stage: Stage) -> None:
+        await stage.collect(solution(stage.open_source(Source("abc"))), take=2)
+        await stage.collect(solution(stage.open_source(Source("xyz"))), take=2)
+
+    assert values(run_case(through, Case(play=play))) == ["a", "b", "x", "y"]
+
+
+def test_only_the_beginning_of_what_is_printed_is_kept() -> None:
+    printed = Printed()
+    printed.write("a" * 1999)
+    assert str(printed) == "a" * 1999
+    printed.write("bcd")
+    printed.write("e" * 1000)
+    assert str(printed) == "a" * 1999 + "b\n… and 1,002 more characters"

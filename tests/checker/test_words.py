@@ -426,8 +426,8 @@ TABLE += [
         letters,
         Case(Source("a")),
         upper_late,
-        "For `letters(<stream: 'a'>)`: value 1 of 1 (`'A'`) should come out at 0.1 s, and comes out at 1.1 s. "
-        "It was known before: hand it on at once.",
+        "For `letters(<stream: 'a'>)`: value 1 of 1 (`'A'`) should come out at 0.1 s, "
+        "and comes out at 1.1 s. It was known before: hand it on at once.",
     ),
     (
         count,
@@ -448,8 +448,9 @@ TABLE += [
         number,
         Case("7"),
         leaves_the_program,
-        "For `number('7')`: expected `7`, but it raised `SystemExit: 3` in line {line}: `raise SystemExit(3)`. "
-        "`sys.exit()` ends the whole program, the notebook's kernel too. Use `return`.",
+        "For `number('7')`: expected `7`, but it raised `SystemExit: 3` in "
+        "line {line}: `raise SystemExit(3)`. `sys.exit()` ends the whole program, the notebook's "
+        "kernel too. Use `return`.",
     ),
     (
         number,
