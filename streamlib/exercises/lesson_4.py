@@ -10,132 +10,11 @@ from contextlib import AsyncExitStack, aclosing
 from ..checker import Case, Exercise, Source, Stage
 from ..tokens import TokenCounter, count_tokens
 
-# token_counter
-
-
-async def token_counter(stream: AsyncIterable[str]) -> AsyncIterator[tuple[str, int]]:
-    """Each piece of text with the number of tokens in all the text so far.
-
-    >>> [pair async for pair in token_counter(pieces(" stream", "ing", " is", " fun"))]
-    [(' stream', 1), ('ing', 1), (' is', 2), (' fun', 3)]
-    """
-    counter = TokenCounter()
-    async for piece in stream:
-        yield piece, counter.add(piece)
-
 
 async def pieces(*texts: str) -> AsyncGenerator[str, None]:
     """A stream of these texts."""
     for text in texts:
         yield text
-
-
-counting = Exercise(
-    token_counter,
-    cases=[
-        Case(Source(["Hello", " world"]), note="a token in each piece"),
-        Case(Source([" stream", "ing", " is", " fun", "ny"]), note="pieces that join the one before them"),
-        Case(Source(["Server-Sent ", "Events ", "are ", "text."]), note="words with the space behind them"),
-        Case(Source(["s", "t", "r", "e", "a", "m", "!"]), note="letter by letter"),
-        Case(Source(["A whole sentence, in one piece.", " And one more."]), note="many tokens in a piece"),
-        Case(Source(["", "a", ""]), note="empty pieces"),
-        Case(Source([]), note="an empty stream"),
-        Case(Source(["one", " two"], error=ConnectionError("cut")), note="the stream breaks"),
-        Case(Source(["a", " b", " c"], every=1.0), take=2, note="the reader stops after two"),
-    ],
-    hints=(
-        "Is the number of tokens of two pieces together always the sum of their numbers? Try `count_tokens` on "
-        '`" stream"`, `"ing"` and `" streaming"`.',
-        "What you count must be all the text so far. Either put it together and count it, or use something that "
-        "remembers.",
-        "`text += piece`, then `yield piece, count_tokens(text)`. (`TokenCounter` does the same without counting "
-        "everything again.)",
-    ),
-)
-
-
-@counting.right
-async def counting_everything_again(stream: AsyncIterable[str]) -> AsyncIterator[tuple[str, int]]:
-    text = ""
-    async for piece in stream:
-        text += piece
-        yield piece, count_tokens(text)
-
-
-@counting.right
-async def with_a_list_of_pieces(stream: AsyncIterable[str]) -> AsyncIterator[tuple[str, int]]:
-    parts: list[str] = []
-    async for piece in stream:
-        parts.append(piece)
-        yield piece, count_tokens("".join(parts))
-
-
-@counting.right
-async def adding_differences(stream: AsyncIterable[str]) -> AsyncIterator[tuple[str, int]]:
-    text, count = "", 0
-    async for piece in stream:
-        longer = text + piece
-        count += count_tokens(longer) - count_tokens(text)
-        text = longer
-        yield piece, count
-
-
-@counting.mistake(
-    "You add up the tokens of each piece. A piece may end in the middle of a token, so the parts do not add up to "
-    'the whole: " stream" + "ing" is one token. Count all the text so far.'
-)
-async def adds_up_the_pieces(stream: AsyncIterable[str]) -> AsyncIterator[tuple[str, int]]:
-    count = 0
-    async for piece in stream:
-        count += count_tokens(piece)
-        yield piece, count
-
-
-@counting.mistake(
-    "You look back one piece only. A token can reach over more of them: count all the text so far."
-)
-async def looks_back_one_piece(stream: AsyncIterable[str]) -> AsyncIterator[tuple[str, int]]:
-    count, before = 0, ""
-    async for piece in stream:
-        count += count_tokens(before + piece) - count_tokens(before)
-        before = piece
-        yield piece, count
-
-
-@counting.mistake("You count pieces. A piece can hold many tokens, or a part of one.")
-async def counts_pieces(stream: AsyncIterable[str]) -> AsyncIterator[tuple[str, int]]:
-    count = 0
-    async for piece in stream:
-        count += 1
-        yield piece, count
-
-
-@counting.mistake(
-    "You count words. A token is often a part of a word, and punctuation has tokens of its own: ask the tokenizer."
-)
-async def counts_words(stream: AsyncIterable[str]) -> AsyncIterator[tuple[str, int]]:
-    text = ""
-    async for piece in stream:
-        text += piece
-        yield piece, len(text.split())
-
-
-@counting.mistake(
-    "That is the number of tokens in this piece alone. The reader wants to know how many so far."
-)
-async def of_the_piece_alone(stream: AsyncIterable[str]) -> AsyncIterator[tuple[str, int]]:
-    async for piece in stream:
-        yield piece, count_tokens(piece)
-
-
-@counting.mistake(
-    "You read the whole stream before the first count comes out. A budget that is checked at the end saves nothing."
-)
-async def counts_at_the_end(stream: AsyncIterable[str]) -> AsyncIterator[tuple[str, int]]:
-    counter = TokenCounter()
-    pairs = [(piece, counter.add(piece)) async for piece in stream]
-    for pair in pairs:
-        yield pair
 
 
 # content_filter
@@ -682,6 +561,128 @@ async def one_per_piece(stream: AsyncIterable[str]) -> AsyncIterator[str]:
             text = rest[0]
     if text.strip():
         yield text.strip()
+
+
+# token_counter
+
+
+async def token_counter(stream: AsyncIterable[str]) -> AsyncIterator[tuple[str, int]]:
+    """Each piece of text with the number of tokens in all the text so far.
+
+    >>> [pair async for pair in token_counter(pieces(" stream", "ing", " is", " fun"))]
+    [(' stream', 1), ('ing', 1), (' is', 2), (' fun', 3)]
+    """
+    counter = TokenCounter()
+    async for piece in stream:
+        yield piece, counter.add(piece)
+
+
+counting = Exercise(
+    token_counter,
+    cases=[
+        Case(Source(["Hello", " world"]), note="a token in each piece"),
+        Case(Source([" stream", "ing", " is", " fun", "ny"]), note="pieces that join the one before them"),
+        Case(Source(["Server-Sent ", "Events ", "are ", "text."]), note="words with the space behind them"),
+        Case(Source(["s", "t", "r", "e", "a", "m", "!"]), note="letter by letter"),
+        Case(Source(["A whole sentence, in one piece.", " And one more."]), note="many tokens in a piece"),
+        Case(Source(["", "a", ""]), note="empty pieces"),
+        Case(Source([]), note="an empty stream"),
+        Case(Source(["one", " two"], error=ConnectionError("cut")), note="the stream breaks"),
+        Case(Source(["a", " b", " c"], every=1.0), take=2, note="the reader stops after two"),
+    ],
+    hints=(
+        "Is the number of tokens of two pieces together always the sum of their numbers? Try `count_tokens` on "
+        '`" stream"`, `"ing"` and `" streaming"`.',
+        "What you count must be all the text so far. Either put it together and count it, or use something that "
+        "remembers.",
+        "`text += piece`, then `yield piece, count_tokens(text)`. (`TokenCounter` does the same without counting "
+        "everything again.)",
+    ),
+)
+
+
+@counting.right
+async def counting_everything_again(stream: AsyncIterable[str]) -> AsyncIterator[tuple[str, int]]:
+    text = ""
+    async for piece in stream:
+        text += piece
+        yield piece, count_tokens(text)
+
+
+@counting.right
+async def with_a_list_of_pieces(stream: AsyncIterable[str]) -> AsyncIterator[tuple[str, int]]:
+    parts: list[str] = []
+    async for piece in stream:
+        parts.append(piece)
+        yield piece, count_tokens("".join(parts))
+
+
+@counting.right
+async def adding_differences(stream: AsyncIterable[str]) -> AsyncIterator[tuple[str, int]]:
+    text, count = "", 0
+    async for piece in stream:
+        longer = text + piece
+        count += count_tokens(longer) - count_tokens(text)
+        text = longer
+        yield piece, count
+
+
+@counting.mistake(
+    "You add up the tokens of each piece. A piece may end in the middle of a token, so the parts do not add up to "
+    'the whole: " stream" + "ing" is one token. Count all the text so far.'
+)
+async def adds_up_the_pieces(stream: AsyncIterable[str]) -> AsyncIterator[tuple[str, int]]:
+    count = 0
+    async for piece in stream:
+        count += count_tokens(piece)
+        yield piece, count
+
+
+@counting.mistake(
+    "You look back one piece only. A token can reach over more of them: count all the text so far."
+)
+async def looks_back_one_piece(stream: AsyncIterable[str]) -> AsyncIterator[tuple[str, int]]:
+    count, before = 0, ""
+    async for piece in stream:
+        count += count_tokens(before + piece) - count_tokens(before)
+        before = piece
+        yield piece, count
+
+
+@counting.mistake("You count pieces. A piece can hold many tokens, or a part of one.")
+async def counts_pieces(stream: AsyncIterable[str]) -> AsyncIterator[tuple[str, int]]:
+    count = 0
+    async for piece in stream:
+        count += 1
+        yield piece, count
+
+
+@counting.mistake(
+    "You count words. A token is often a part of a word, and punctuation has tokens of its own: ask the tokenizer."
+)
+async def counts_words(stream: AsyncIterable[str]) -> AsyncIterator[tuple[str, int]]:
+    text = ""
+    async for piece in stream:
+        text += piece
+        yield piece, len(text.split())
+
+
+@counting.mistake(
+    "That is the number of tokens in this piece alone. The reader wants to know how many so far."
+)
+async def of_the_piece_alone(stream: AsyncIterable[str]) -> AsyncIterator[tuple[str, int]]:
+    async for piece in stream:
+        yield piece, count_tokens(piece)
+
+
+@counting.mistake(
+    "You read the whole stream before the first count comes out. A budget that is checked at the end saves nothing."
+)
+async def counts_at_the_end(stream: AsyncIterable[str]) -> AsyncIterator[tuple[str, int]]:
+    counter = TokenCounter()
+    pairs = [(piece, counter.add(piece)) async for piece in stream]
+    for pair in pairs:
+        yield pair
 
 
 # pipe
