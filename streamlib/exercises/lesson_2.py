@@ -985,8 +985,8 @@ def no_guard_for_none(chunks: Iterable[ChatCompletionChunk]) -> list[ToolCall]:
 
 
 @merging.mistake(
-    "`delta.tool_calls` is `None` in a chunk without a call, and `None` has nothing to loop over. Ask first, or write "
-    "`or []` behind it."
+    "If it is a `None` that it cannot loop over: `delta.tool_calls` is `None` in a chunk without a call. Ask first, or "
+    "write `or []` behind it."
 )
 def no_guard_for_chunks_without_calls(chunks: Iterable[ChatCompletionChunk]) -> list[ToolCall]:
     kept = [chunk for chunk in chunks if chunk.choices]
