@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing, suppress
 from itertools import count
+from typing import Any
 
 from ..checker import Case, Exercise, Source, Stage
 from ..retry import overlap
@@ -116,6 +117,7 @@ timing = Exercise(
         Case(Source(A_B_C, at=[0.5, 2.0, 3.5]), 1.0, 2.0, note="a quick start, then slower, as allowed"),
         Case(Source(["a", "b"], at=[0.5, 1.0, 9.0]), 2.0, 1.0, note="the end itself takes 8 s"),
         Case(Source(A_B_C, every=0.5), 2.0, 1.0, pause=1.7, note="a reader who takes 1.7 s for each token"),
+        Case(Source(["a", "", "b"], every=0.5), 2.0, 1.0, note="an empty token in the middle"),
         Case(Source([]), 2.0, 1.0, note="an empty stream"),
         Case(Source(["a"], error=ConnectionError("cut")), 2.0, 1.0, note="the stream breaks"),
         Case(Source(A_B_C, every=0.5), 2.0, 1.0, take=1, note="the reader stops after one"),
@@ -319,6 +321,52 @@ async def leaves_the_source_open(
         limit = between
 
 
+@timing.mistake(
+    "You have one limit for all that follows the first token, so a long answer is too late in the middle. `between` is for "
+    "each token: put the timeout around each `await anext(stream)`."
+)
+async def one_limit_for_the_rest(
+    stream: AsyncGenerator[str, None], first: float, between: float
+) -> AsyncIterator[str]:
+    async with aclosing(stream):
+        async with asyncio.timeout(first):
+            token = await anext(stream)
+        yield token
+        async with asyncio.timeout(between):
+            async for token in stream:
+                yield token
+
+
+@timing.mistake(
+    "You look at the clock when the token is there: a token that never comes is never too late. Something has to wake you "
+    "while you wait, such as `asyncio.timeout`. And nothing closes the stream."
+)
+async def looks_at_the_clock_and_leaves(
+    stream: AsyncGenerator[str, None], first: float, between: float
+) -> AsyncIterator[str]:
+    clock = asyncio.get_running_loop().time
+    asked, limit = clock(), first
+    async for token in stream:
+        if clock() - asked > limit:
+            raise TimeoutError
+        yield token
+        asked, limit = clock(), between
+
+
+@timing.mistake(
+    "An empty token is not the end: models send some. You end at the first value that is false. Compare with `is None`, or "
+    "catch `StopAsyncIteration`."
+)
+async def takes_empty_for_the_end(
+    stream: AsyncGenerator[str, None], first: float, between: float
+) -> AsyncIterator[str]:
+    limit = first
+    async with aclosing(stream):
+        while token := await asyncio.wait_for(anext(stream, None), limit):
+            yield token
+            limit = between
+
+
 # backoff_delays
 
 
@@ -347,6 +395,8 @@ def drawn(retries: int, base: float, cap: float) -> Case:
     async def play(solution: Callable[..., list[float]], stage: Stage) -> object:
         clients = [list(solution(retries, base, cap)) for _ in range(DRAWS)]
         seen = [f"delays per client: {sorted({len(delays) for delays in clients})}"]
+        alike = len({tuple(delays) for delays in clients}) == 1
+        seen.append(f"all clients wait equally long: {alike}")
         for n, delays in enumerate(zip(*clients, strict=False)):
             tenth = min(cap, base * 2**n) / 10
             low, high = (round(round(end / tenth) * tenth, 2) for end in (min(delays), max(delays)))
@@ -368,12 +418,18 @@ def told(retries: int, base: float, cap: float, retry_after: float) -> Case:
     """Whether what the server asked for holds, added to or taken as the least."""
 
     async def play(solution: Callable[..., list[float]], stage: Stage) -> object:
-        delays = [delay for _ in range(DRAWS) for delay in solution(retries, base, cap, retry_after)]
-        return {
-            "delays": len(delays),
-            "shorter than retry_after": sum(delay < retry_after for delay in delays),
-            "longer than retry_after + cap": sum(delay > retry_after + cap for delay in delays),
+        clients = [list(solution(retries, base, cap, retry_after)) for _ in range(DRAWS)]
+        numbered = [(n, delay) for delays in clients for n, delay in enumerate(delays, 1)]
+        seen: dict[str, object] = {
+            "delays": len(numbered),
+            "shorter than retry_after, delays": sorted({n for n, delay in numbered if delay < retry_after}),
+            "longer than retry_after + cap, delays": sorted(
+                {n for n, delay in numbered if delay > retry_after + cap}
+            ),
         }
+        if retry_after < min(cap, base * 2 ** (retries - 1)):
+            seen["all clients wait equally long"] = len({tuple(delays) for delays in clients}) == 1
+        return seen
 
     note = f"{DRAWS} clients, {retries} delays each, base={base:g}, cap={cap:g}, retry_after={retry_after:g}"
     return Case(play=play, note=note)
@@ -502,6 +558,44 @@ def ignores_retry_after(
 def caps_retry_after(retries: int, base: float, cap: float, retry_after: float | None = None) -> list[float]:
     ends = [min(cap, base * 2**n) for n in range(retries)]
     return [min(cap, max(retry_after or 0.0, random.uniform(0, end))) for end in ends]
+
+
+@waiting.mistake(
+    "Told how long to wait, you wait for exactly that each time, so all clients come back together. What the server says is "
+    "the least: a longer delay of your own stays as it is."
+)
+def waits_exactly_as_told(
+    retries: int, base: float, cap: float, retry_after: float | None = None
+) -> list[float]:
+    if retry_after is not None:
+        return [retry_after] * retries
+    return [random.uniform(0, min(cap, base * 2**n)) for n in range(retries)]
+
+
+@waiting.mistake("`retry_after` holds for the first delay only. None of them may be shorter.")
+def listens_once(retries: int, base: float, cap: float, retry_after: float | None = None) -> list[float]:
+    delays = [random.uniform(0, min(cap, base * 2**n)) for n in range(retries)]
+    return [max(delay, retry_after or 0.0) if n == 0 else delay for n, delay in enumerate(delays)]
+
+
+@waiting.mistake(
+    "Mostly the server says nothing: then `retry_after` is None, and None cannot be compared with a number. "
+    "`retry_after or 0` can."
+)
+def compares_with_none(
+    retries: int, base: float, cap: float, retry_after: float | None = None
+) -> list[float]:
+    least: Any = retry_after
+    return [max(least, random.uniform(0, min(cap, base * 2**n))) for n in range(retries)]
+
+
+@waiting.mistake(
+    "Nothing is random here: all clients that failed together come back together, every time. With a fixed seed each of "
+    "them draws the same numbers."
+)
+def same_seed_for_all(retries: int, base: float, cap: float, retry_after: float | None = None) -> list[float]:
+    chance = random.Random(0)
+    return [max(retry_after or 0.0, chance.uniform(0, min(cap, base * 2**n))) for n in range(retries)]
 
 
 # retry_until_first_token
@@ -814,6 +908,95 @@ async def waits_for_the_whole(open_stream: Open, attempts: int, delay: float) ->
         await asyncio.sleep(delay)
     for token in tokens:
         yield token
+
+
+@retrying.mistake(
+    "When all attempts have failed your stream waits once more and then ends as if the answer were empty. The reader must "
+    "learn of it: raise the last error, at once."
+)
+async def waits_and_gives_up(open_stream: Open, attempts: int, delay: float) -> AsyncIterator[str]:
+    for _ in range(attempts):
+        started = False
+        try:
+            async with aclosing(open_stream()) as stream:
+                async for token in stream:
+                    started = True
+                    yield token
+            return
+        except ConnectionError:
+            if started:
+                raise
+        await asyncio.sleep(delay)
+
+
+@retrying.mistake("The answer is whole, and you ask for it again. `return` after the loop that reads it.")
+async def asks_again_when_done(open_stream: Open, attempts: int, delay: float) -> AsyncIterator[str]:
+    started = False
+    for attempt in range(1, attempts + 1):
+        try:
+            async with aclosing(open_stream()) as stream:
+                async for token in stream:
+                    started = True
+                    yield token
+        except ConnectionError:
+            if started or attempt == attempts:
+                raise
+            await asyncio.sleep(delay)
+
+
+@retrying.mistake(
+    "You open one stream and read it again after it failed. A generator that has raised is over, and asked again it gives "
+    "its end. Call `open_stream()` for each attempt."
+)
+async def opens_once(open_stream: Open, attempts: int, delay: float) -> AsyncIterator[str]:
+    started = False
+    async with aclosing(open_stream()) as stream:
+        for attempt in range(1, attempts + 1):
+            try:
+                async for token in stream:
+                    started = True
+                    yield token
+                return
+            except ConnectionError:
+                if started or attempt == attempts:
+                    raise
+            await asyncio.sleep(delay)
+
+
+@retrying.mistake(
+    "An answer can be empty. Then `anext` raises `StopAsyncIteration`, and Python does not let that out of a generator. Catch "
+    "it and return."
+)
+async def needs_a_first_token(open_stream: Open, attempts: int, delay: float) -> AsyncIterator[str]:
+    for attempt in range(1, attempts + 1):
+        async with aclosing(open_stream()) as stream:
+            try:
+                first = await anext(stream)
+            except ConnectionError:
+                if attempt == attempts:
+                    raise
+            else:
+                yield first
+                async for token in stream:
+                    yield token
+                return
+        await asyncio.sleep(delay)
+
+
+@retrying.mistake("Your waits grow. That is right in life; here every wait is `delay` seconds.")
+async def waits_twice_as_long(open_stream: Open, attempts: int, delay: float) -> AsyncIterator[str]:
+    for attempt in range(attempts):
+        started = False
+        try:
+            async with aclosing(open_stream()) as stream:
+                async for token in stream:
+                    started = True
+                    yield token
+            return
+        except ConnectionError:
+            if started or attempt == attempts - 1:
+                raise
+        await asyncio.sleep(delay * 2**attempt)
 
 
 # resume
@@ -1189,6 +1372,25 @@ async def leaves_the_stream_open(open_stream: GoOn, attempts: int, min_overlap: 
                     said += piece
                     yield piece
             return
+        except ConnectionError:
+            if attempt == attempts:
+                raise
+
+
+@resuming.mistake("The answer is whole, and you ask for more of it. `return` after the loop that reads it.")
+async def goes_on_when_done(open_stream: GoOn, attempts: int, min_overlap: int) -> AsyncIterator[str]:
+    said = ""
+    for attempt in range(1, attempts + 1):
+        first = bool(said)
+        try:
+            async with aclosing(open_stream(said)) as stream:
+                async for piece in stream:
+                    if first:
+                        piece = piece[overlap(said, piece, min_overlap) :]
+                        first = False
+                    if piece:
+                        said += piece
+                        yield piece
         except ConnectionError:
             if attempt == attempts:
                 raise
