@@ -56,7 +56,8 @@ def connect() -> Model:
     with _lock:
         base_url, key = _chosen_server()
         model = _external(base_url, key) if base_url else _start_embedded()
-    kind = "simulated, on this machine" if model.is_simulated else f"at {model.base_url}"
+    where = f"at {model.base_url}" if base_url else "on this machine"
+    kind = f"simulated, {where}" if model.is_simulated else where
     print(f"{model.name} answers ({kind}). All is well.")
     return model
 

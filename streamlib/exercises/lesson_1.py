@@ -407,7 +407,7 @@ def takes_the_empty_line_for_a_field(line: str) -> tuple[str, str] | None:
 
 
 @one_field.mistake(
-    "You return None for fields other than `data`. Here every field counts, known or not; whoever calls you chooses."
+    "You return None for a name you do not expect. Here every field counts, known or not; whoever calls you chooses."
 )
 def knows_only_data(line: str) -> tuple[str, str] | None:
     name, _, value = line.partition(":")
@@ -726,6 +726,19 @@ def strips_the_line(chunks: Iterable[bytes]) -> Iterator[str]:
         *lines, rest = (rest + chunk).split(b"\n")
         for line in lines:
             yield line.decode().strip()
+
+
+@line_splitter.mistake(
+    "A `\\r` at the very end of the stream has ended its line as well. You hold the line back to see whether a `\\n` "
+    "follows, and when nothing follows at all, it is lost."
+)
+def waits_for_a_newline_that_never_comes(chunks: Iterable[bytes]) -> Iterator[str]:
+    held = b""
+    for chunk in chunks:
+        parts = (held + chunk).splitlines(keepends=True)
+        held = parts.pop() if parts and not parts[-1].endswith(b"\n") else b""
+        for part in parts:
+            yield part.rstrip(b"\r\n").decode()
 
 
 @line_splitter.mistake("The line end is still part of the line: take it off.")
