@@ -92,7 +92,8 @@ def contrast_items(
         if other is _NOTHING:
             return f"{where} is missing: expected `{short(one, show)}`, got only {len(got)}"
         if one is _NOTHING:
-            return f"expected {len(expected)} {item}s, got {len(got)}: `{short(other, show)}` is too many"
+            count = f"{len(expected)} {item}{'' if len(expected) == 1 else 's'}"
+            return f"expected {count}, got {len(got)}: `{short(other, show)}` is too many"
         if not same(one, other):
             return f"{where} differs: {contrast(one, other, show)}"
     return f"expected `{short(expected, show)}`, got `{short(got, show)}`"
