@@ -156,7 +156,7 @@ def failed(
     exercise: Exercise, trial: Trial, state: State, found: Difference, details: Sequence[Block] = ()
 ) -> Verdict:
     """Input, expected, got, and the likely cause."""
-    message = found.facts if found.facts.endswith((".", "!", "?")) else found.facts + "."
+    message = f"{found.facts}."
     if trial.case is not None:
         note = f" ({trial.case.note})" if trial.case.note else ""
         message = f"For `{call_text(exercise, trial.case)}`{note}: {message}"

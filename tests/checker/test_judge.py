@@ -632,3 +632,42 @@ def test_an_iterable_object_is_a_value_not_a_stream() -> None:
 def test_a_source_may_not_raise_what_a_bug_could_raise(error: Exception) -> None:
     with pytest.raises(ValueError, match="bug of the answer's own"):
         Source(["a"], error=error)
+
+
+def test_a_builtin_can_be_an_answer() -> None:
+    def number(text: str) -> int:
+        return int(text)
+
+    exercise = Exercise(number, [Case("7"), Case("x")], samples.HINTS)
+    assert judge(int, exercise).passed
+    assert judge(len, exercise).state == "wrong"
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        shout,
+        functools.partial,
+        lambda stub: type("Callable", (), {"__call__": lambda self, numbers: None})(),
+        lambda stub: type("Holder", (), {"method": lambda self, numbers: None})().method,
+    ],
+)
+def test_a_stub_in_a_wrapper_is_still_a_stub(wrap: Callable[[Any], Any]) -> None:
+    def double(numbers: list[int]) -> list[int]:
+        raise NotImplementedError
+
+    assert judge(wrap(double), samples.plain).state == "not attempted"
+
+
+def test_what_is_printed_in_the_failing_case_is_shown_and_nothing_else() -> None:
+    def double(numbers: list[int]) -> list[int]:
+        print("got", numbers)
+        return [abs(2 * number) for number in numbers]
+
+    shown = repr(judge(double, samples.plain))
+    assert "got [-1]" in shown
+    assert "got [1, 2]" not in shown
+
+
+def test_printing_in_no_case_shows_no_heading() -> None:
+    assert "printed" not in repr(judge(samples.double, samples.plain))
