@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import nbformat
@@ -46,11 +47,12 @@ GRADED = "check(parse_sse_messages).require()"
 
 
 @pytest.fixture(scope="module")
-def cells() -> list[Any]:
+def cells(tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
     """The cells of one notebook after a run."""
     sources = [STUB, WRONG, GRADED, RIGHT, GRADED, STUCK, AFTERWARDS]
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in sources])
-    NotebookClient(notebook, timeout=60, kernel_name="python3", allow_errors=True).execute()
+    client = NotebookClient(notebook, timeout=60, kernel_name="python3", allow_errors=True)
+    client.execute(env=os.environ | {"STREAMLIB_HOME": str(tmp_path_factory.mktemp("home"))})
     return list(notebook.cells)
 
 
