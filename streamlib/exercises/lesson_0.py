@@ -25,6 +25,7 @@ warm_up = Exercise(
         Case(["Hello", " world"], note="text at once"),
         Case([None, "", "Hello", " world"], note="two pieces without text come first"),
         Case(["", " Hello"], note="text that begins with a space"),
+        Case(["", " ", "Hello"], note="a piece that is only a space, which is text too"),
         Case(
             Source([None, "Hello", " world", "!"], every=0.5, kind="iterator"),
             note="a stream with a piece every half second",
@@ -133,6 +134,16 @@ def counts_positions(pieces: list[str | None]) -> str:
     for i in range(len(pieces)):
         if text := pieces[i]:
             return text
+    return ""
+
+
+@warm_up.mistake(
+    "You pass over a piece that is only a space. A space is text: without it the words of an answer run together."
+)
+def passes_over_spaces(pieces: Iterable[str | None]) -> str:
+    for piece in pieces:
+        if piece and piece.strip():
+            return piece
     return ""
 
 
