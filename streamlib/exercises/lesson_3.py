@@ -271,6 +271,26 @@ async def take(stream: AsyncGenerator[str, None], n: int) -> AsyncIterator[str]:
                 return
 
 
+async def none_of_a_begun_stream(
+    solution: Callable[[AsyncGenerator[str, None], int], AsyncIterator[str]], stage: Stage
+) -> object:
+    """Take 0 items of a stream from which somebody has read already; is it closed afterwards?"""
+    closed = False
+
+    async def source() -> AsyncGenerator[str, None]:
+        nonlocal closed
+        try:
+            for item in ("a", "b", "c"):
+                yield item
+        finally:
+            closed = True
+
+    stream = source()
+    await anext(stream)
+    items = [item async for item in solution(stream, 0)]
+    return f"{len(items)} items, and the stream is {'closed' if closed else 'open'}"
+
+
 taking = Exercise(
     take,
     cases=[
@@ -280,6 +300,7 @@ taking = Exercise(
         Case(Source(["a", "b"]), 0, note="none at all"),
         Case(Source(["a", "b", "c"], at=[0.1, 0.2, 60.0]), 2, note="the third item would take a minute"),
         Case(Source(["a", "b", "c"]), 3, take=1, note="the reader itself stops after one"),
+        Case(play=none_of_a_begun_stream, note="0 items of a stream that was read from before"),
         Case(Source(["a"], error=ConnectionError("cut")), 3, note="the source breaks"),
         Case(Source(["a", "b", "c"], every=1.0), 3, cancel_at=1.5, note="cancelled between two items"),
     ],
