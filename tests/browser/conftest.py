@@ -14,6 +14,13 @@ from playwright.sync_api import Browser
 from .lab import Lab, OpenNotebook, find_chromium, new_page, open_browser, running_lab
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Under pytest-xdist a module's tests stay in one process, which starts one JupyterLab and one Chromium."""
+    for item in items:
+        if item.path.parent == Path(__file__).parent:
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+
+
 @pytest.fixture(scope="module")
 def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The learner's work folder, which `streamlib lab` fills."""

@@ -12,7 +12,10 @@ from nbformat import NotebookNode
 
 from .run import Checked, execute, lessons, read, with_references
 
-each_lesson = pytest.mark.parametrize("path", lessons(), ids=lambda path: path.stem)
+# one lesson, one process of pytest-xdist: its two runs are shared by its two tests
+each_lesson = pytest.mark.parametrize(
+    "path", [pytest.param(path, marks=pytest.mark.xdist_group(path.stem), id=path.stem) for path in lessons()]
+)
 
 
 def verdicts(notebook: NotebookNode) -> dict[str, Checked]:
