@@ -208,8 +208,18 @@ def run_lab(*, work: Path | None = None, port: int = 8888, browser: bool = True)
     os.environ["JUPYTER_CONFIG_PATH"] = os.pathsep.join(
         filter(None, [os.environ.get("JUPYTER_CONFIG_PATH"), own_settings])
     )
+    import traitlets
+    from jupyter_server.serverapp import ServerApp
     from jupyterlab.labapp import LabApp
 
+    class Server(ServerApp):
+        """Jupyter's server with the course's style; where to look for one is not among its options."""
+
+        @traitlets.default("static_custom_path")
+        def _course_style(self) -> list[str]:
+            return [own_settings]
+
+    LabApp.serverapp_class = Server
     LabApp.launch_instance(lab_arguments(work, port=port, browser=browser))
     return 0
 
@@ -239,6 +249,7 @@ def lab_arguments(work: Path, *, port: int, browser: bool) -> list[str]:
         f"--ServerApp.port={port}",
         "--Application.log_level=ERROR",  # so that the address is not lost in a page of messages
         f"--LabApp.workspaces_dir={workspaces}",
+        "--LabApp.custom_css=True",
         # The first time, the first notebook; after that, the tabs as they were left.
         f"--LabApp.default_url={'/lab' if seen or not (work / START).exists() else f'/lab/tree/{START}'}",
     ]

@@ -16,7 +16,7 @@ from dataclasses import replace
 from importlib import import_module
 from typing import Any
 
-from ..checker import Attempts, Block, Card, Code, Exercise, Tally, Text, Verdict, judge
+from ..checker import Attempts, Block, Card, Code, Exercise, Mood, Tally, Text, Verdict, judge
 
 ATTEMPTS_BEFORE_SOLUTION = 3
 
@@ -98,25 +98,22 @@ def solution(name: str | Callable[..., Any]) -> Card:
 
 
 def progress() -> Card:
-    """What is solved, lesson by lesson."""
+    """What is solved, a line for each lesson."""
     tallies = Attempts().tally()
-    blocks: list[Block] = []
-    solved = total = 0
-    for number, exercises in lessons().items():
-        lines = []
-        for exercise in exercises.values():
-            tally = tallies.get(exercise.name)
-            total += 1
-            if tally and tally.solved:
-                solved += 1
-                lines.append(f"✓ {exercise.name}")
-            elif tally and tally.attempts:
-                times = "once" if tally.attempts == 1 else f"{tally.attempts} times"
-                lines.append(f"✗ {exercise.name} (tried {times})")
-            else:
-                lines.append(f"○ {exercise.name}")
-        blocks.append(Code(f"Lesson {number}", "\n".join(lines)))
-    return Card(f"{solved} of {total} exercises solved", "good" if solved == total else "neutral", blocks)
+
+    def standing(name: str) -> str:
+        tally = tallies.get(name)
+        if tally and tally.solved:
+            return f"✓ {name}"
+        if tally and tally.attempts:
+            return f"✗ {name} (tried {'once' if tally.attempts == 1 else f'{tally.attempts} times'})"
+        return f"○ {name}"
+
+    lines = [f"Lesson {number:<4}" + "   ".join(map(standing, names)) for number, names in lessons().items()]
+    names = {name for names in lessons().values() for name in names}
+    solved = {name for name in names if name in tallies and tallies[name].solved}
+    mood: Mood = "good" if solved == names else "neutral"
+    return Card(f"{len(solved)} of {len(names)} exercises solved", mood, [Code("", "\n".join(lines))])
 
 
 # -- which exercises there are -------------------------------------------------------------------------------

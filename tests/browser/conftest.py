@@ -15,7 +15,7 @@ from .lab import Lab, OpenNotebook, find_chromium, new_page, open_browser, runni
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Under pytest-xdist a module's tests stay in one process, which starts one JupyterLab and one Chromium."""
+    """Under pytest-xdist a module's tests stay in one process, with one JupyterLab and one Chromium."""
     for item in items:
         if item.path.parent == Path(__file__).parent:
             item.add_marker(pytest.mark.xdist_group(item.path.stem))

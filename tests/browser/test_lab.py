@@ -37,6 +37,14 @@ def test_the_first_screen_is_the_first_notebook(jupyterlab: Lab, browser: Browse
     page.context.close()
 
 
+def test_streamed_text_breaks_between_words(work: Path, open_notebook: Open) -> None:
+    """JupyterLab's own style breaks it inside them; the course's own custom.css says otherwise."""
+    notebook = open_notebook(write(work, "words.ipynb", "print('streaming ' * 100)"))
+    notebook.run_all()
+    style = "getComputedStyle(document.querySelector('.jp-OutputArea-output pre')).wordBreak"
+    assert notebook.page.evaluate(style) == "normal"
+
+
 def test_without_the_token_nothing_is_served(jupyterlab: Lab) -> None:
     with pytest.raises(urllib.error.HTTPError, match="403"):
         urllib.request.urlopen(f"{jupyterlab.url}api/contents")
