@@ -35,7 +35,8 @@ def make_answer(ask: Ask, *, thinks: bool = False) -> Answer:
             code="context_length_exceeded",
         )
     parts: list[Part] = []
-    if thinks:
+    stopped_by = None
+    if thinks or ask.thinks:
         asked = [message.text for message in ask.messages if message.role == "user"]
         parts.append(Part("reasoning", tuple(split_tokens(text.think(asked[-1] if asked else "")))))
     calls = structured.choose_calls(ask)
@@ -43,16 +44,20 @@ def make_answer(ask: Ask, *, thinks: bool = False) -> Answer:
         parts += [Part("tool", tuple(split_tokens(call.arguments)), call) for call in calls]
     else:
         said = structured.reply(ask) if ask.json else text.reply(ask.messages, ask.seed)
-        parts.append(Part("text", tuple(split_tokens(cut_at_stop(said, ask.stop)))))
+        said, stopped_by = cut_at_stop(said, ask.stop)
+        parts.append(Part("text", tuple(split_tokens(said))))
     kept = limit(parts, ask.max_tokens)
     finish: Finish = "length" if kept != parts else "tool_calls" if calls else "stop"
-    return Answer(tuple(kept), finish, prompt_tokens)
+    return Answer(tuple(kept), finish, prompt_tokens, stopped_by if finish == "stop" else None)
 
 
-def cut_at_stop(said: str, stop: tuple[str, ...]) -> str:
-    """``said`` up to the first of the stop sequences, which is not part of the answer."""
-    ends = [at for mark in stop if (at := said.find(mark)) >= 0]
-    return said[: min(ends)] if ends else said
+def cut_at_stop(said: str, stop: tuple[str, ...]) -> tuple[str, str | None]:
+    """``said`` up to the first of the stop sequences, which is not part of the answer, and which it was."""
+    ends = [(at, mark) for mark in stop if (at := said.find(mark)) >= 0]
+    if not ends:
+        return said, None
+    at, mark = min(ends)
+    return said[:at], mark
 
 
 def limit(parts: list[Part], room: int) -> list[Part]:

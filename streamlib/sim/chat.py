@@ -13,7 +13,19 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from ..sse import encode
-from .model import MAX_OUTPUT_TOKENS, MODEL_NAME, Answer, ApiError, Ask, Frame, Labels, Message, Piece, Tool
+from .model import (
+    MAX_OUTPUT_TOKENS,
+    MODEL_NAME,
+    Answer,
+    ApiError,
+    Ask,
+    Frame,
+    Labels,
+    Message,
+    Piece,
+    Request,
+    Tool,
+)
 
 ID_PREFIX = "chatcmpl-"
 ERROR_EVENT = encode(
@@ -33,10 +45,10 @@ ERROR_EVENT = encode(
 # --- request --------------------------------------------------------------------------------------
 
 
-def parse(body: bytes) -> Ask:
+def parse(request: Request) -> Ask:
     """The request body as an ``Ask``; whatever is wrong with it is an ``ApiError`` that says what and
     where."""
-    return read(load(body))
+    return read(load(request.body))
 
 
 def load(body: bytes) -> dict[str, Any]:
@@ -54,8 +66,8 @@ def load(body: bytes) -> dict[str, Any]:
     return data
 
 
-def read(data: dict[str, Any]) -> Ask:
-    """The fields of a request as an ``Ask``."""
+def read(data: dict[str, Any], *, thinks: bool = False) -> Ask:
+    """The fields of a request as an ``Ask``; ``thinks`` is for the wires where thoughts are asked for."""
     model = _get(data, "model", str, required=True)
     if model != MODEL_NAME:
         raise ApiError(
@@ -92,6 +104,7 @@ def read(data: dict[str, Any]) -> Ask:
         schema=schema,
         stream=stream,
         include_usage=bool((options or {}).get("include_usage")),
+        thinks=thinks,
     )
 
 
@@ -375,13 +388,50 @@ def usage_of(answer: Answer) -> dict[str, Any]:
     }
 
 
-def models(created: int) -> bytes:
+# --- around it ------------------------------------------------------------------------------------
+
+
+def models(created: int) -> list[dict[str, Any]]:
+    """The models this server has: one."""
+    return [{"id": MODEL_NAME, "object": "model", "created": created, "owned_by": "streamlib-simulator"}]
+
+
+def model_list(created: int) -> dict[str, Any]:
     """``GET /v1/models``."""
-    one = {"id": MODEL_NAME, "object": "model", "created": created, "owned_by": "streamlib-simulator"}
-    return json.dumps({"object": "list", "data": [one]}).encode()
+    return {"object": "list", "data": models(created)}
 
 
-def error_body(error: ApiError) -> bytes:
+def headers(request_id: str, seconds: float) -> tuple[tuple[str, str], ...]:
+    """Headers of every answer, beside its type. ``seconds`` is what it took until they left."""
+    return (
+        ("x-request-id", request_id),
+        ("openai-processing-ms", str(round(seconds * 1000))),
+        ("openai-version", "2020-10-01"),
+    )
+
+
+def key_of(request: Request) -> str | None:
+    """The key that came with the request; one in the query string is not looked at, as with OpenAI."""
+    return bearer(request)
+
+
+def bearer(request: Request) -> str | None:
+    """The key of ``Authorization: Bearer …``."""
+    given = request.headers.get("authorization", "")
+    return given.removeprefix("Bearer ") if given.startswith("Bearer ") else None
+
+
+def bad_key(given: str | None) -> ApiError:
+    """The answer to a request whose key is missing or wrong."""
+    return ApiError(
+        401,
+        "Incorrect API key: send 'Authorization: Bearer …' with the key this server was started with "
+        "(the official client takes it from OPENAI_API_KEY).",
+        code="invalid_api_key",
+    )
+
+
+def error_body(error: ApiError, request_id: str) -> bytes:
     """An error in OpenAI's shape."""
     return json.dumps(
         {"error": {"message": error.message, "type": error.kind, "param": error.param, "code": error.code}},

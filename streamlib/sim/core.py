@@ -9,18 +9,18 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from functools import partial
 from hmac import compare_digest
 from itertools import count
 from random import Random
-from typing import Protocol
+from typing import Any, Protocol
 
-from . import chat, responses
-from .answer import make_answer, seed_of
+from . import anthropic, chat, google, responses
+from .answer import count_prompt, make_answer, seed_of
 from .faults import FAULTS, NO_FAULTS, Faults, break_frames, fault_list, parse_faults, status_fault
-from .model import MODEL_NAME, Answer, ApiError, Ask, Frame, Labels, Piece
+from .load import Batch, Seat, under_load
+from .model import MODEL_NAME, Answer, ApiError, Ask, Frame, Labels, Piece, Request
 from .stats import Delivery, Stats
 from .timing import HEADERS_AT, PROFILES, ROLE_AT, due_times, pieces, time_to_first_token
 
@@ -32,6 +32,8 @@ The simulated model of the course Token by Token: no neural network, a small tex
 
 POST /v1/chat/completions   as with OpenAI, streaming and not; the model is {MODEL_NAME}
 POST /v1/responses          the same answers in OpenAI's newer format
+POST /v1/messages           in Anthropic's
+POST /v1beta/models/{MODEL_NAME}:streamGenerateContent?alt=sse, :generateContent   in Google's
 GET  /v1/models
 GET  /sim/stats             streams, tokens produced and delivered, how late they left
 POST /sim/faults            {{"fault": "cut-after=5", "count": 2}} breaks the next two answers;
@@ -41,16 +43,6 @@ Headers of a request: X-Sim-Fault, X-Sim-Seed, X-Sim-Profile ({", ".join(PROFILE
 
 Faults, several joined by ';':
 """
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """An HTTP request. Header names are lower case."""
-
-    method: str
-    path: str
-    headers: Mapping[str, str]
-    body: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,16 +61,36 @@ class Response:
 
 
 class Wire(Protocol):
-    """A provider's format: what each of the modules ``chat`` and ``responses`` has."""
+    """A provider's format: what the modules ``chat``, ``responses``, ``anthropic`` and ``google`` have."""
 
     ID_PREFIX: str
     ERROR_EVENT: bytes
 
-    def parse(self, body: bytes) -> Ask: ...
+    def parse(self, request: Request) -> Ask: ...
     def stream(
         self, ask: Ask, answer: Answer, pieces: Iterable[Piece], labels: Labels, role_at: float
     ) -> Iterator[Frame]: ...
     def body(self, answer: Answer, labels: Labels) -> bytes: ...
+    def headers(self, request_id: str, seconds: float) -> tuple[tuple[str, str], ...]: ...
+    def error_body(self, error: ApiError, request_id: str) -> bytes: ...
+    def key_of(self, request: Request) -> str | None: ...
+    def bad_key(self, given: str | None) -> ApiError: ...
+    def models(self, created: int) -> list[dict[str, Any]]: ...
+    def model_list(self, created: int) -> dict[str, Any]: ...
+
+
+def wire_of(request: Request) -> Wire:
+    """Whose format a request speaks: its path says it, or (``GET /v1/models``) its client's headers."""
+    if google.speaks(request):
+        return google
+    if anthropic.speaks(request):
+        return anthropic
+    return responses if request.path.startswith("/v1/responses") else chat
+
+
+def pattern(path: str) -> re.Pattern[str]:
+    """A path as an expression: ``{}`` stands for one name in it."""
+    return re.compile(re.escape(path).replace(r"\{\}", "[^/:]+"))
 
 
 class Simulator:
@@ -87,34 +99,55 @@ class Simulator:
     def __init__(self, *, profile: str = "typical", key: str | None = None) -> None:
         self.profile = check_profile(profile)
         self.key = key
-        self.stats = Stats()
+        self._batches = {
+            name: Batch(profile.batch, profile.slowdown)
+            for name, profile in PROFILES.items()
+            if profile.batch is not None
+        }
+        self.stats = Stats(self._batches.values())
         self._serial = count(1)
         self._pending: tuple[str, int] = ("", 0)  # faults for the next requests, and for how many
         self._routes: dict[str, dict[str, Callable[[Request, float], Response]]] = {
             "/": {"GET": self._page},
             "/v1/models": {"GET": self._models},
             f"/v1/models/{MODEL_NAME}": {"GET": self._model},
-            "/v1/chat/completions": {"POST": partial(self._answer, chat)},
-            "/v1/responses": {"POST": partial(self._answer, responses)},
+            "/v1/chat/completions": {"POST": self._answer},
+            "/v1/responses": {"POST": self._answer},
+            "/v1/messages": {"POST": self._answer},
+            "/v1/messages/count_tokens": {"POST": self._count},
+            "/v1beta/models": {"GET": self._models},
+            f"/v1beta/models/{MODEL_NAME}": {"GET": self._model},
+            **{
+                f"/{version}/models/{{}}:{method}": {"POST": answer}
+                for version in google.VERSIONS
+                for method, answer in (
+                    ("generateContent", self._answer),
+                    ("streamGenerateContent", self._answer),
+                    ("countTokens", self._count),
+                )
+            },
             "/sim/stats": {"GET": self._stats},
             "/sim/faults": {"GET": self._show_faults, "POST": self._set_faults, "DELETE": self._clear_faults},
         }
+        self._patterns = {pattern(path): path for path in self._routes if "{}" in path}
 
     def respond(self, request: Request, now: float) -> Response:
         """The response to ``request``, at ``now`` (Unix seconds). What is wrong with it becomes an answer."""
         try:
             return self._route(request)(request, now)
         except ApiError as error:
-            return self._error(error)
+            return self._error(wire_of(request), error)
 
     def _route(self, request: Request) -> Callable[[Request, float], Response]:
         path = request.path.rstrip("/") or "/"
-        if path != "/" and not self._has_key(request):
-            raise ApiError(
-                401,
-                "Incorrect API key: send 'Authorization: Bearer …' with the key this server was started with "
-                "(the official client takes it from OPENAI_API_KEY).",
-                code="invalid_api_key",
+        if path != "/" and self.key is not None:
+            wire = wire_of(request)
+            given = wire.key_of(request)
+            if given is None or not compare_digest(given.encode(), self.key.encode()):
+                raise wire.bad_key(given)
+        if path not in self._routes:
+            path = next(
+                (name for expression, name in self._patterns.items() if expression.fullmatch(path)), path
             )
         if path not in self._routes:
             known = ", ".join(self._routes)
@@ -139,22 +172,18 @@ class Simulator:
             )
         return methods[request.method]
 
-    def _has_key(self, request: Request) -> bool:
-        if self.key is None:
-            return True
-        given = request.headers.get("authorization", "")
-        return compare_digest(given.encode(), f"Bearer {self.key}".encode())
-
     # --- the model --------------------------------------------------------------------------------
 
-    def _answer(self, wire: Wire, request: Request, now: float) -> Response:
+    def _answer(self, request: Request, now: float) -> Response:
+        wire = wire_of(request)
         faults = self._faults_of(request)
         if "refuse" in faults:
             return Response(None, (), (), Delivery(self.stats))
         if error := status_fault(faults, now):
             raise error
-        profile = PROFILES[check_profile(request.headers.get("x-sim-profile", self.profile))]
-        ask = wire.parse(request.body)
+        name = check_profile(request.headers.get("x-sim-profile", self.profile))
+        profile = PROFILES[name]
+        ask = wire.parse(request)
         if (seed := seed_header(request)) is not None:
             ask = replace(ask, seed=seed)
         if "error-event" in faults and not ask.stream:
@@ -170,26 +199,36 @@ class Simulator:
         chunks = pieces(answer.parts, profile, rng, due, break_at=faults.strike[1] if faults.strike else None)
         serial = next(self._serial)
         labels = Labels(f"{wire.ID_PREFIX}sim{serial:08d}", int(now))
-        if not ask.stream:
+        headers_at = None
+        if ask.stream:
+            kind = "text/event-stream; charset=utf-8"
+            seconds = headers_at = wait + ttft * HEADERS_AT
+            streamed = wire.stream(ask, answer, chunks, labels, role_at=wait + ttft * ROLE_AT)
+            frames = break_frames(streamed, faults, tokens, wire.ERROR_EVENT)
+        else:
+            kind = "application/json"
             whole = list(blocking(chunks, wire.body(answer, labels)))
-            headers = self._headers("application/json", serial, whole[-1].at)
-            struck = break_frames(whole, faults.strike_only(), tokens, wire.ERROR_EVENT)
-            return Response(200, headers, struck, Delivery(self.stats, tokens=tokens))
-        headers_at = wait + ttft * HEADERS_AT
-        frames = wire.stream(ask, answer, chunks, labels, role_at=wait + ttft * ROLE_AT)
-        return Response(
-            200,
-            self._headers("text/event-stream; charset=utf-8", serial, headers_at),
-            break_frames(frames, faults, tokens, wire.ERROR_EVENT),
-            Delivery(self.stats, tokens=tokens, stream=True),
-            headers_at,
-        )
+            seconds = whole[-1].at
+            frames = break_frames(whole, faults.strike_only(), tokens, wire.ERROR_EVENT)
+        seat = None
+        if name in self._batches:
+            seat = Seat(self._batches[name])
+            frames = under_load(frames, seat, step=1 / profile.rate, start=wait)
+        delivery = Delivery(self.stats, tokens=tokens, stream=ask.stream, seat=seat)
+        return Response(200, self._headers(wire, kind, serial, seconds), frames, delivery, headers_at)
+
+    def _count(self, request: Request, now: float) -> Response:
+        wire = wire_of(request)
+        counted = {"totalTokens" if wire is google else "input_tokens": count_prompt(wire.parse(request))}
+        return self._json(json.dumps(counted).encode(), wire)
 
     def _models(self, request: Request, now: float) -> Response:
-        return self._json(chat.models(int(now)))
+        wire = wire_of(request)
+        return self._json(json.dumps(wire.model_list(int(now))).encode(), wire)
 
     def _model(self, request: Request, now: float) -> Response:
-        return self._json(json.dumps(json.loads(chat.models(int(now)))["data"][0]).encode())
+        wire = wire_of(request)
+        return self._json(json.dumps(wire.models(int(now))[0]).encode(), wire)
 
     # --- control ----------------------------------------------------------------------------------
 
@@ -235,30 +274,41 @@ class Simulator:
 
     # --- bytes ------------------------------------------------------------------------------------
 
-    def _headers(self, content_type: str, serial: int, seconds: float) -> tuple[tuple[str, str], ...]:
-        return (
-            ("content-type", content_type),
-            ("cache-control", "no-cache"),
-            ("x-request-id", f"req_sim{serial:08d}"),
-            ("openai-processing-ms", str(round(seconds * 1000))),
-            ("openai-version", "2020-10-01"),
-        )
+    def _headers(
+        self, wire: Wire, content_type: str, serial: int, seconds: float
+    ) -> tuple[tuple[str, str], ...]:
+        named = wire.headers(request_id(serial), seconds)
+        return (("content-type", content_type), ("cache-control", "no-cache"), *named)
 
-    def _error(self, error: ApiError) -> Response:
-        return self._plain(error.status, "application/json", chat.error_body(error), error.headers)
+    def _error(self, wire: Wire, error: ApiError) -> Response:
+        serial = next(self._serial)
+        body = wire.error_body(error, request_id(serial))
+        return self._plain(error.status, "application/json", body, error.headers, wire=wire, serial=serial)
 
-    def _json(self, body: bytes) -> Response:
-        return self._plain(200, "application/json", body)
+    def _json(self, body: bytes, wire: Wire = chat) -> Response:
+        return self._plain(200, "application/json", body, wire=wire)
 
     def _plain(
-        self, status: int, content_type: str, body: bytes, more: tuple[tuple[str, str], ...] = ()
+        self,
+        status: int,
+        content_type: str,
+        body: bytes,
+        more: tuple[tuple[str, str], ...] = (),
+        *,
+        wire: Wire = chat,
+        serial: int | None = None,
     ) -> Response:
         headers = (
-            *self._headers(content_type, next(self._serial), 0.0),
+            *self._headers(wire, content_type, next(self._serial) if serial is None else serial, 0.0),
             *more,
             ("content-length", str(len(body))),
         )
         return Response(status, headers, (Frame(0.0, body),), Delivery(self.stats))
+
+
+def request_id(serial: int) -> str:
+    """What names a request in the headers of its answer."""
+    return f"req_sim{serial:08d}"
 
 
 def blocking(chunks: Iterable[Piece], body: bytes) -> Iterator[Frame]:

@@ -6,6 +6,7 @@ Nothing here knows a provider's format or does I/O. A *wire* (``chat.py``) turns
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -15,6 +16,17 @@ MAX_OUTPUT_TOKENS = 8192
 
 
 Finish = Literal["stop", "length", "tool_calls"]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """An HTTP request. Header names are lower case, ``query`` is what stands after the question mark."""
+
+    method: str
+    path: str
+    headers: Mapping[str, str]
+    body: bytes = b""
+    query: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +70,7 @@ class Ask:
     schema: dict[str, Any] | None = None  # with json: the schema to fill
     stream: bool = False
     include_usage: bool = False
+    thinks: bool = False  # thoughts before the answer, also where the profile has none
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +93,7 @@ class Answer:
     parts: tuple[Part, ...]
     finish: Finish
     prompt_tokens: int
+    stopped_by: str | None = None  # the stop sequence that ended it, which is not part of it
 
     @property
     def completion_tokens(self) -> int:

@@ -13,7 +13,13 @@ from typing import Any
 
 from ..sse import encode
 from . import chat
-from .model import Answer, ApiError, Ask, Frame, Labels, Part, Piece
+from .chat import bad_key as bad_key
+from .chat import error_body as error_body
+from .chat import headers as headers
+from .chat import key_of as key_of
+from .chat import model_list as model_list
+from .chat import models as models
+from .model import Answer, ApiError, Ask, Frame, Labels, Part, Piece, Request
 
 ID_PREFIX = "resp_"
 ERROR_EVENT = encode(
@@ -33,9 +39,9 @@ ERROR_EVENT = encode(
 # --- request --------------------------------------------------------------------------------------
 
 
-def parse(body: bytes) -> Ask:
+def parse(request: Request) -> Ask:
     """The request body as an ``Ask``: it is what chat completions ask under other names, and read so."""
-    data = chat.load(body)
+    data = chat.load(request.body)
     if data.get("background") or data.get("previous_response_id") or data.get("conversation"):
         raise ApiError(
             400, "This server stores no responses: send the whole conversation as input.", param="background"

@@ -20,8 +20,8 @@ from typing import Any
 import uvicorn
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
-from .core import MAX_BODY_BYTES, Request, Response, Simulator
-from .model import ApiError
+from .core import MAX_BODY_BYTES, Response, Simulator
+from .model import ApiError, Request
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -38,7 +38,8 @@ def make_app(simulator: Simulator) -> App:
         if body is None:
             return
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-        request = Request(scope["method"], scope["path"], headers, body)
+        query = scope["query_string"].decode("latin-1")
+        request = Request(scope["method"], scope["path"], headers, body, query)
         response = simulator.respond(request, time.time())
         # The sender is a task of its own, so that this one can wait for the client to leave: uvicorn says
         # http.disconnect when it does, and also when the answer is complete.

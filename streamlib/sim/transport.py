@@ -17,7 +17,8 @@ from collections.abc import AsyncIterator, Callable, Generator, Iterator
 
 import httpx2
 
-from .core import Request, Response, Simulator
+from .core import Response, Simulator
+from .model import Request
 
 
 class SimTransport(httpx2.AsyncBaseTransport, httpx2.BaseTransport):
@@ -52,7 +53,8 @@ class SimTransport(httpx2.AsyncBaseTransport, httpx2.BaseTransport):
 
     def _respond(self, request: httpx2.Request, body: bytes) -> Response:
         headers = {name.lower(): value for name, value in request.headers.items()}
-        return self.simulator.respond(Request(request.method, request.url.path, headers, body), time.time())
+        asked = Request(request.method, request.url.path, headers, body, request.url.query.decode("latin-1"))
+        return self.simulator.respond(asked, time.time())
 
 
 def _status(response: Response) -> int:
