@@ -79,7 +79,9 @@ def build_parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--key", help="API key that clients must send (needed when others can reach the host)"
     )
-    command.add_argument("--profile", default="typical", help="fast, typical, slow, reasoning or congested")
+    command.add_argument(
+        "--profile", default="typical", help="fast, typical, slow, reasoning, congested or loaded"
+    )
     command.add_argument("--exit-with-stdin", action="store_true", help="end when standard input closes")
     command.set_defaults(run=serve)
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Collection
 from types import TracebackType
 
+from .load import Batch, Seat
 from .model import Frame
 
 
 class Stats:
     """What ``GET /sim/stats`` tells: counts since the start, and how late frames left."""
 
-    def __init__(self) -> None:
+    def __init__(self, batches: Collection[Batch] = ()) -> None:
+        self.batches = batches  # of the profiles that load slows down
         self.requests_total = 0
         self.streams_open = 0
         self.streams_total = 0
@@ -32,6 +35,8 @@ class Stats:
             "tokens_delivered": self.tokens_delivered,
             "tokens_wasted": self.tokens_produced - self.tokens_delivered,
             "tokens_saved": self.tokens_saved,
+            "answers_running": sum(batch.running for batch in self.batches),
+            "answers_waiting": sum(len(batch.waiting) for batch in self.batches),
             "schedule_lag": {
                 "frames": len(late),
                 "p50": late[len(late) // 2] if late else 0.0,
@@ -43,8 +48,11 @@ class Stats:
 class Delivery:
     """Follows one answer on its way out, as a context manager around the sending."""
 
-    def __init__(self, stats: Stats, *, tokens: int = 0, stream: bool = False) -> None:
+    def __init__(
+        self, stats: Stats, *, tokens: int = 0, stream: bool = False, seat: Seat | None = None
+    ) -> None:
         self._stats = stats
+        self._seat = seat
         self._left_to_make = tokens
         self._stream = stream
         self.finished = False
@@ -53,6 +61,8 @@ class Delivery:
         self._stats.requests_total += 1
         self._stats.streams_total += self._stream
         self._stats.streams_open += self._stream
+        if self._seat:
+            self._seat.take()
         return self
 
     def made(self, frame: Frame, late: float) -> None:
@@ -70,6 +80,8 @@ class Delivery:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stats.streams_open -= self._stream
+        if self._seat:
+            self._seat.leave()
         if not self.finished:
             self._stats.clients_left += 1
             self._stats.tokens_saved += self._left_to_make

@@ -26,6 +26,8 @@ class Profile:
     gap_spread: float  # sigma of the gaps' logarithm
     chunk: tuple[float, ...]  # how likely a chunk carries one token, two, three, …
     thinks: bool = False  # reasoning tokens before the answer
+    batch: int | None = None  # how many answers at once; with None load changes nothing
+    slowdown: float = 1.0  # how many times slower a full batch is than a lonely answer (``load.py``)
 
 
 PROFILES = {
@@ -36,6 +38,9 @@ PROFILES = {
         ttft=0.5, ttft_spread=0.2, rate=60, gap_spread=0.3, chunk=(0.7, 0.2, 0.1), thinks=True
     ),
     "congested": Profile(ttft=1.8, ttft_spread=0.5, rate=25, gap_spread=0.9, chunk=(0.55, 0.25, 0.12, 0.08)),
+    "loaded": Profile(
+        ttft=0.15, ttft_spread=0.1, rate=120, gap_spread=0.2, chunk=(0.9, 0.1), batch=8, slowdown=2.0
+    ),
 }
 
 HEADERS_AT = 0.4  # the status line leaves at this part of the time to first token,
