@@ -6,12 +6,34 @@ environment names)::
     await Race("Why is the sky blue?", model=model.name)
     await Wire("Why is the sky blue?", model=model.name)
 
-`view.py` has what they share: how a view starts, stops, draws, and leaves a picture behind.
+`view.py` has what they share: how a view starts, stops, draws, and leaves a picture behind; `painter.py` is
+the process that draws.
 """
 
-from .race import Race
-from .timeline import chunk_timeline, lanes
-from .view import View
-from .wire import Wire
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .race import Race
+    from .timeline import chunk_timeline, lanes
+    from .view import View
+    from .wire import Wire
 
 __all__ = ["Race", "View", "Wire", "chunk_timeline", "lanes"]
+
+_MODULES = {
+    "Race": "race",
+    "View": "view",
+    "Wire": "wire",
+    "chunk_timeline": "timeline",
+    "lanes": "timeline",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Load a view when it is first asked for (PEP 562): the painter process imports only what it draws."""
+    if name in _MODULES:
+        return getattr(import_module(f".{_MODULES[name]}", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
