@@ -22,7 +22,7 @@ from typing import Any
 
 from starlette.exceptions import HTTPException
 
-from .closing import Chain
+from .closing import Chain, closing
 from .sse import ServerSentEvent
 
 __all__ = ["Replay", "as_events"]
@@ -33,14 +33,17 @@ DONE = ServerSentEvent("{}", event="done")
 async def as_events(stream: AsyncIterable[Any]) -> AsyncGenerator[ServerSentEvent, None]:
     """Each item as an event, and `done` after the last one unless the stream has said so itself."""
     event = None
-    async for item in stream:
-        # json.dumps escapes all that is not ASCII, so also half of a surrogate pair, which UTF-8 cannot say
-        event = (
-            item if isinstance(item, ServerSentEvent) else ServerSentEvent(json.dumps(item, allow_nan=False))
-        )
-        yield event
+    async with closing(stream) as items:
+        async for item in items:
+            event = item if isinstance(item, ServerSentEvent) else _event(item)
+            yield event
     if event is None or event.event != DONE.event:
         yield DONE
+
+
+def _event(item: object) -> ServerSentEvent:
+    # json.dumps escapes all that is not ASCII: also half of a surrogate pair, which UTF-8 cannot say
+    return ServerSentEvent(json.dumps(item, allow_nan=False))
 
 
 class Replay:
