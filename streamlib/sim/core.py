@@ -15,14 +15,16 @@ from hmac import compare_digest
 from itertools import count
 from random import Random
 from typing import Any, Protocol
+from urllib.parse import parse_qs
 
 from . import anthropic, chat, google, responses
 from .answer import count_prompt, make_answer, seed_of
+from .background import Job, Jobs, resume_after
 from .faults import FAULTS, NO_FAULTS, Faults, break_frames, fault_list, parse_faults, status_fault
 from .load import Batch, Seat, under_load
 from .model import MODEL_NAME, Answer, ApiError, Ask, Frame, Labels, Piece, Request
 from .stats import Delivery, Stats
-from .timing import HEADERS_AT, PROFILES, ROLE_AT, due_times, pieces, time_to_first_token
+from .timing import HEADERS_AT, PROFILES, ROLE_AT, Profile, due_times, pieces, time_to_first_token
 
 MAX_BODY_BYTES = 1024 * 1024
 
@@ -32,6 +34,7 @@ The simulated model of the course Token by Token: no neural network, a small tex
 
 POST /v1/chat/completions   as with OpenAI, streaming and not; the model is {MODEL_NAME}
 POST /v1/responses          the same answers in OpenAI's newer format
+GET  /v1/responses/ID       of one made with "background": true; ?stream=true&starting_after=N resumes it
 POST /v1/messages           in Anthropic's
 POST /v1beta/models/{MODEL_NAME}:streamGenerateContent?alt=sse, :generateContent   in Google's
 GET  /v1/models
@@ -113,6 +116,8 @@ class Simulator:
             f"/v1/models/{MODEL_NAME}": {"GET": self._model},
             "/v1/chat/completions": {"POST": self._answer},
             "/v1/responses": {"POST": self._answer},
+            "/v1/responses/{}": {"GET": self._retrieve, "DELETE": self._forget},
+            "/v1/responses/{}/cancel": {"POST": self._cancel},
             "/v1/messages": {"POST": self._answer},
             "/v1/messages/count_tokens": {"POST": self._count},
             "/v1beta/models": {"GET": self._models},
@@ -129,6 +134,7 @@ class Simulator:
             "/sim/stats": {"GET": self._stats},
             "/sim/faults": {"GET": self._show_faults, "POST": self._set_faults, "DELETE": self._clear_faults},
         }
+        self._jobs = Jobs()
         self._patterns = {pattern(path): path for path in self._routes if "{}" in path}
 
     def respond(self, request: Request, now: float) -> Response:
@@ -191,6 +197,8 @@ class Simulator:
                 500, "The server had an error while it was answering (simulated).", kind="server_error"
             )
         answer = make_answer(ask, thinks=profile.thinks)
+        if ask.background:
+            return self._begin(ask, answer, profile, faults, now)
         tokens = answer.completion_tokens
         rng = Random(ask.seed if ask.seed is not None else seed_of(ask))
         wait = faults.get("slow-first-byte", 0.0)
@@ -216,6 +224,57 @@ class Simulator:
             frames = under_load(frames, seat, step=1 / profile.rate, start=wait)
         delivery = Delivery(self.stats, tokens=tokens, stream=ask.stream, seat=seat)
         return Response(200, self._headers(wire, kind, serial, seconds), frames, delivery, headers_at)
+
+    # --- answers in the background ----------------------------------------------------------------
+
+    def _begin(self, ask: Ask, answer: Answer, profile: Profile, faults: Faults, now: float) -> Response:
+        labels = Labels(f"{responses.ID_PREFIX}sim{next(self._serial):08d}", int(now))
+        seed = ask.seed if ask.seed is not None else seed_of(ask)
+        job = Job(ask, answer, labels, profile, seed, now, wait=faults.get("slow-first-byte", 0.0))
+        self._jobs.add(job)
+        self.stats.tokens_produced += answer.completion_tokens  # whoever leaves: this answer is made
+        return self._read_job(job, faults, now, after=-1 if ask.stream else None)
+
+    def _retrieve(self, request: Request, now: float) -> Response:
+        job = self._jobs.find(request.path.split("/")[3])
+        faults = self._faults_of(request)
+        if "refuse" in faults:
+            return Response(None, (), (), Delivery(self.stats))
+        if error := status_fault(faults, now):
+            raise error
+        after = resume_after(parse_qs(request.query))
+        if after is not None and not job.ask.stream:
+            raise ApiError(
+                400, "Only a response made with stream=True can be streamed again.", param="stream"
+            )
+        return self._read_job(job, faults, now, after)
+
+    def _read_job(self, job: Job, faults: Faults, now: float, after: int | None) -> Response:
+        """The job's events after number ``after``, or the response object as it is now."""
+        serial = next(self._serial)
+        delivery = Delivery(self.stats, stream=after is not None)
+        if after is None:
+            headers = self._headers(responses, "application/json", serial, 0.0)
+            return Response(200, headers, (job.body(now),), delivery)
+        left = job.answer.completion_tokens - job.tokens_until(after)
+        broken = break_frames(job.stream(now, after), faults, left, responses.ERROR_EVENT)
+        frames = job.first_time(broken, after)
+        headers = self._headers(responses, "text/event-stream; charset=utf-8", serial, 0.0)
+        return Response(200, headers, frames, delivery, headers_at=0.0)
+
+    def _cancel(self, request: Request, now: float) -> Response:
+        job = self._jobs.find(request.path.split("/")[3])
+        if job.cancelled is None:
+            job.cancelled = now
+            unmade = job.answer.completion_tokens - job.made_until(now)
+            self.stats.tokens_produced -= unmade
+            self.stats.tokens_saved += unmade
+        return self._json(json.dumps(job.response(now)).encode())
+
+    def _forget(self, request: Request, now: float) -> Response:
+        name = request.path.split("/")[3]
+        self._jobs.forget(name)
+        return self._json(json.dumps({"id": name, "object": "response", "deleted": True}).encode())
 
     def _count(self, request: Request, now: float) -> Response:
         wire = wire_of(request)

@@ -185,7 +185,7 @@ def strike(frames: Iterable[Frame], name: str, after: int, error_event: bytes) -
             sent += frame.sent
             continue
         half = frame.data[: len(frame.data) // 2]
-        before = half if sent < after else b""
+        before = half if sent < after and not frame.data.endswith(b"\n\n") else b""  # an event stays whole
         match name:
             case "cut-after":
                 yield Frame(frame.at, before, then="cut")

@@ -70,6 +70,7 @@ class Ask:
     schema: dict[str, Any] | None = None  # with json: the schema to fill
     stream: bool = False
     include_usage: bool = False
+    background: bool = False  # made whether anybody reads it or not
     thinks: bool = False  # thoughts before the answer, also where the profile has none
 
 

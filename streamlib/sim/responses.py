@@ -1,13 +1,15 @@
 """The wire of OpenAI's Responses: request JSON -> ``Ask``, ``Answer`` -> typed events or one body (lesson 2).
 
 https://developers.openai.com/api/reference/resources/responses: every event names its ``type``, carries a
-``sequence_number``, and the last one holds the whole response. Input is text; nothing is stored.
+``sequence_number``, and the last one holds the whole response. Input is text; of what was answered nothing
+is kept but what is made in the ``background``.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from itertools import count, groupby
 from typing import Any
 
@@ -42,10 +44,14 @@ ERROR_EVENT = encode(
 def parse(request: Request) -> Ask:
     """The request body as an ``Ask``: it is what chat completions ask under other names, and read so."""
     data = chat.load(request.body)
-    if data.get("background") or data.get("previous_response_id") or data.get("conversation"):
-        raise ApiError(
-            400, "This server stores no responses: send the whole conversation as input.", param="background"
-        )
+    for name in ("previous_response_id", "conversation"):
+        if data.get(name):
+            raise ApiError(
+                400, "This server stores no conversations: send the whole one as input.", param=name
+            )
+    background = bool(data.get("background"))
+    if background and data.get("store") is False:
+        raise ApiError(400, "background=True needs store=True: what is not kept is lost.", param="store")
     messages = [{"role": "developer", "content": data["instructions"]}] if data.get("instructions") else []
     tools = data.get("tools") or []
     if not isinstance(tools, list):
@@ -64,7 +70,8 @@ def parse(request: Request) -> Ask:
         "tool_choice": _tool_choice(data.get("tool_choice")),
         "response_format": _format(data.get("text")),
     }
-    return chat.read({name: value for name, value in translated.items() if value is not None})
+    ask = chat.read({name: value for name, value in translated.items() if value is not None})
+    return replace(ask, background=background)
 
 
 def _message(item: Any) -> Any:
@@ -100,9 +107,11 @@ def stream(
         data = {"type": kind, "sequence_number": next(numbers), **fields}
         return Frame(at, encode(json.dumps(data, ensure_ascii=False), event=kind), made=tokens, sent=tokens)
 
-    begun = _response(answer, labels, [], "in_progress")
-    yield event(role_at, "response.created", response=begun)
-    yield event(role_at, "response.in_progress", response=begun)
+    for status in ("queued", "in_progress") if ask.background else ("in_progress",):
+        begun = response(answer, labels, status, background=ask.background)
+        if status == "queued" or not ask.background:
+            yield event(role_at, "response.created", response=begun)
+        yield event(role_at, f"response.{status}", response=begun)
     at = role_at
     for index, group in groupby(pieces, key=lambda piece: piece.part):
         part = answer.parts[index]
@@ -133,17 +142,14 @@ def stream(
             yield event(at, f"{inner}.done", **place, **_AT[part.kind], part=_inner(part, part.text))
         whole = _item(labels, index, part, part.text)
         yield event(at, "response.output_item.done", output_index=index, item=whole)
-    cut = answer.finish == "length"
-    output = _output(answer, labels)
-    ended = _response(answer, labels, output, "incomplete" if cut else "completed")
-    yield event(at, "response.incomplete" if cut else "response.completed", response=ended)
+    status = _ended(answer)
+    ended = response(answer, labels, status, background=ask.background)
+    yield event(at, f"response.{status}", response=ended)
 
 
 def body(answer: Answer, labels: Labels) -> bytes:
     """The answer of a blocking call."""
-    status = "incomplete" if answer.finish == "length" else "completed"
-    response = _response(answer, labels, _output(answer, labels), status)
-    return json.dumps(response, ensure_ascii=False).encode()
+    return json.dumps(response(answer, labels, _ended(answer)), ensure_ascii=False).encode()
 
 
 _KINDS = {
@@ -177,12 +183,14 @@ def _item(labels: Labels, index: int, part: Part, text: str) -> dict[str, Any]:
     return {"type": "message", "role": "assistant", **item, "content": inner}
 
 
-def _output(answer: Answer, labels: Labels) -> list[dict[str, Any]]:
-    return [_item(labels, index, part, part.text) for index, part in enumerate(answer.parts)]
+def _ended(answer: Answer) -> str:
+    return "incomplete" if answer.finish == "length" else "completed"
 
 
-def _response(answer: Answer, labels: Labels, output: list[dict[str, Any]], status: str) -> dict[str, Any]:
-    """The response object; its usage is there once it has ended."""
+def response(answer: Answer, labels: Labels, status: str, *, background: bool = False) -> dict[str, Any]:
+    """The response object; its output and usage are there once it has ended."""
+    ended = status in ("completed", "incomplete")
+    output = [_item(labels, index, part, part.text) for index, part in enumerate(answer.parts)]
     usage = {
         "input_tokens": answer.prompt_tokens,
         "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
@@ -195,18 +203,19 @@ def _response(answer: Answer, labels: Labels, output: list[dict[str, Any]], stat
         "object": "response",
         "created_at": labels.created,
         "status": status,
+        "background": background,
         "error": None,
         "incomplete_details": {"reason": "max_output_tokens"} if status == "incomplete" else None,
         "instructions": None,
         "max_output_tokens": None,
         "metadata": {},
         "model": labels.model,
-        "output": output,
+        "output": output if ended else [],
         "parallel_tool_calls": True,
         "temperature": 1.0,
         "text": {"format": {"type": "text"}},
         "tool_choice": "auto",
         "tools": [],
         "top_p": 1.0,
-        "usage": None if status == "in_progress" else usage,
+        "usage": usage if ended else None,
     }
