@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from itertools import zip_longest
+from math import isclose
 
 from .exercise import Build, Case, Exercise, Source
 
@@ -123,7 +124,7 @@ def same(a: object, b: object) -> bool:
     if isinstance(a, bool) or isinstance(b, bool):
         return type(a) is type(b) and a == b
     if isinstance(a, (int, float)) and isinstance(b, (int, float)):
-        return a == b or (abs(a - b) <= 1e-6 * max(1.0, abs(a), abs(b)) and float in (type(a), type(b)))
+        return a == b or (float in (type(a), type(b)) and isclose(a, b, rel_tol=1e-6, abs_tol=1e-6))
     for kind in (list, tuple):
         if isinstance(a, kind) or isinstance(b, kind):
             return isinstance(a, kind) and isinstance(b, kind) and _same_items(a, b)  # type: ignore[arg-type]
