@@ -14,6 +14,8 @@ from typing import Any, NamedTuple
 
 import httpx2
 
+from .view import View
+
 # An answer may take minutes to begin on a busy server. The Stop button ends the wait sooner.
 TIMEOUT = httpx2.Timeout(300, connect=10)
 
@@ -55,6 +57,27 @@ class Ask:
             [{"role": "user", "content": self.prompt}] if isinstance(self.prompt, str) else list(self.prompt)
         )
         return {"model": self.model, "messages": messages, "stream": stream, **self.options}
+
+
+class AskView(View):
+    """A view of one question: the arguments that `Race` and `Wire` share.
+
+    `headers` are sent along (``{"X-Sim-Fault": "clump"}``); further keywords go into the request
+    (``max_tokens=200``).
+    """
+
+    def __init__(
+        self,
+        prompt: str | Sequence[Mapping[str, Any]],
+        *,
+        model: str,
+        base_url: str | None = None,
+        api_key: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__()
+        self.ask = Ask(prompt, model, base_url, api_key, headers, options)
 
 
 async def warm_up(client: httpx2.AsyncClient) -> None:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
+from .. import drawing
 from ..palette import FIRST_TOKEN, TOKEN, WAITING
-from . import view
 
 TEXT_LANE, OTHER_LANE, AXIS = 46, 92, 108  # pixels from the top
 LANE = 50  # pixels of height
@@ -47,25 +47,27 @@ class ChunkTimeline:
     arrivals: Sequence[Arrival]
 
     def _repr_html_(self) -> str:
-        span = view.nice_span(max((arrival.at for arrival in self.arrivals), default=0.0))
+        span = drawing.nice_span(max((arrival.at for arrival in self.arrivals), default=0.0))
         first = next((arrival for arrival in self.arrivals if arrival.text), None)
         parts = [
-            view.note("0", TEXT_LANE - 32, "chunks with text (orange: the first)"),
-            view.note("0", OTHER_LANE - 20, "chunks without text"),
+            drawing.note("0", TEXT_LANE - 32, "chunks with text (orange: the first)"),
+            drawing.note("0", OTHER_LANE - 20, "chunks without text"),
         ]
         if first:
-            parts.append(view.line(0, first.at, span, TEXT_LANE - 10))
+            parts.append(drawing.line(0, first.at, span, TEXT_LANE - 10))
         for arrival in self.arrivals:
             if arrival is first:
                 parts.append(
-                    view.shape(view.DIAMOND, first.at, span, TEXT_LANE - 10, FIRST_TOKEN, title=first.text)
+                    drawing.shape(
+                        drawing.DIAMOND, first.at, span, TEXT_LANE - 10, FIRST_TOKEN, title=first.text
+                    )
                 )
             elif arrival.text:
                 parts.append(tick(arrival, span, TEXT_LANE, TOKEN))
             else:
                 parts.append(tick(arrival, span, OTHER_LANE, WAITING))
         parts += labels([arrival for arrival in self.arrivals if not arrival.text], span)
-        return view.frame(view.svg(AXIS + 24, repr(self), [*parts, view.axis(span, AXIS)]))
+        return drawing.frame(drawing.svg(AXIS + 24, repr(self), [*parts, drawing.axis(span, AXIS)]))
 
     def __repr__(self) -> str:
         kinds = dict.fromkeys(arrival.kind for arrival in self.arrivals)
@@ -76,7 +78,7 @@ class ChunkTimeline:
 def tick(arrival: Arrival, span: float, base: int, colour: str) -> str:
     """One chunk; its text, or what it is, in a hover."""
     title = escape(f"{arrival.at:.3f} s  {arrival.text or arrival.kind}", quote=False)
-    x = view.percent(arrival.at, span)
+    x = drawing.percent(arrival.at, span)
     return (
         f'<rect x="{x}" y="{base - 20}" width="3" height="20" fill="{colour}"><title>{title}</title></rect>'
     )
@@ -96,7 +98,7 @@ def labels(arrivals: Sequence[Arrival], span: float) -> list[str]:
         right = group[0].at > span * 0.6
         at = group[0].at - span * 0.01 if right else group[-1].at + span * 0.01
         parts.append(
-            view.note(view.percent(at, span), OTHER_LANE - 5, words, anchor="end" if right else "start")
+            drawing.note(drawing.percent(at, span), OTHER_LANE - 5, words, anchor="end" if right else "start")
         )
     return parts
 
@@ -113,16 +115,18 @@ class Lanes:
     times: Mapping[str, Sequence[float]]
 
     def _repr_html_(self) -> str:
-        span = view.nice_span(max((at for instants in self.times.values() for at in instants), default=0.0))
+        span = drawing.nice_span(
+            max((at for instants in self.times.values() for at in instants), default=0.0)
+        )
         parts, base = [], 0
         for name, instants in self.times.items():
             base += LANE
-            parts.append(view.note("0", base - 24, f"{name}: {len(instants)}"))
+            parts.append(drawing.note("0", base - 24, f"{name}: {len(instants)}"))
             parts += [
                 tick(Arrival(at, f"{name} {n}", ""), span, base, TOKEN) for n, at in enumerate(instants, 1)
             ]
-        drawing = view.svg(base + 40, repr(self), [*parts, view.axis(span, base + 16)])
-        return view.frame(drawing)
+        picture = drawing.svg(base + 40, repr(self), [*parts, drawing.axis(span, base + 16)])
+        return drawing.frame(picture)
 
     def __repr__(self) -> str:
         width = max(map(len, self.times), default=0)

@@ -3,7 +3,7 @@ import asyncio
 import pytest
 
 from streamlib.widgets import Race
-from streamlib.widgets.race import compare
+from streamlib.widgets.race_picture import compare, meaning
 
 from .scripted import CUT, DONE, HANG, ROLE, STOP, Server, answer, event, serving, until
 
@@ -148,7 +148,7 @@ async def test_pictures_are_drawn_at_every_stage() -> None:
 async def test_text_and_picture_say_the_same() -> None:
     async with serving(*answer("a", "b"), hold_blocking=True) as server:
         r = await race(server)
-    for sentence in r._meaning():
+    for sentence in meaning(r.scene(None)):
         assert sentence in r.text()
         assert sentence in r.html(None)
 

@@ -5,7 +5,16 @@ from itertools import pairwise
 import pytest
 
 from streamlib.widgets import Wire
-from streamlib.widgets.wire import HOVERS, LANE, Mark, digits, hover_marks, place, plain_marks
+from streamlib.widgets.wire_picture import (
+    HOVERS,
+    LANE,
+    Mark,
+    digits,
+    hover_marks,
+    meaning,
+    place,
+    plain_marks,
+)
 
 from .scripted import CUT, DONE, HANG, ROLE, STOP, Server, answer, event, serving, until
 
@@ -140,7 +149,7 @@ async def test_plain_text_has_the_three_rulers_and_every_sentence() -> None:
         ruler = re.search(rf"^{name} +\|([.0-9]+)\|$", text, re.MULTILINE)
         assert ruler
         assert sum(int(digit) for digit in ruler[1].replace(".", "0")) == len(marks)
-    for sentence in w._meaning():
+    for sentence in meaning(w.scene(None), w.scene(None).marks()):
         assert sentence in text
 
 
