@@ -77,17 +77,15 @@ def read(
                 at_once -= 1
                 worked[document].append(f"{began:.1f} to {clock() - start:.1f} s, {ended}")
 
-        def seen() -> list[str]:
-            return [f"{document}: {' and '.join(spans) or 'never'}" for document, spans in worked.items()]
-
         call = asyncio.ensure_future(solution(list(documents), summarise, limit))
         if stop_at is None:
             returned = await call
-            return [f"at once, at most: {most}", *seen(), f"returned {returned!r}"]
+            seen = [f"{document}: {' and '.join(spans) or 'never'}" for document, spans in worked.items()]
+            return [f"at once, at most: {most}", *seen, f"returned {returned!r}"]
         await asyncio.sleep(stop_at)
         call.cancel()
         await asyncio.wait([call])
-        return [f"still in the making: {at_once}", *seen()]
+        return [f"still in the making: {at_once}"]
 
     return Case(play=play, note=f"{note}; limit={limit}")
 
@@ -808,6 +806,7 @@ spending = Exercise(
     within_budget,
     cases=[
         spend("it does not fit", (100, 80, 1.0), budget=50),
+        spend("it fits exactly", (100, 60, 1.0), budget=100),
         spend("there is enough for all", (100, 60, 1.0), (100, 90, 1.0), budget=200),
         spend("the third does not fit", (100, 100, 1.0), (100, 100, 1.0), (100, 100, 1.0), budget=250),
         spend(
