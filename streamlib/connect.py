@@ -14,9 +14,13 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .sim.verdict import ClientReport
 
 OPENAI_URL = "https://api.openai.com/v1"
 PLACEHOLDER_KEY = "no-key-needed"  # the official clients refuse to start without a key
@@ -34,6 +38,41 @@ class Model:
     name: str
     base_url: str
     is_simulated: bool
+
+    def report(self, client: str | None = None) -> ClientReport:
+        """What the embedded model thinks of your client: a card, as the last line of a cell.
+
+        It covers the requests since the start or the last ``forget()``; with ``client``, those that carry
+        this name in the header ``X-Sim-Client``. Call it when your client is done: a stream that still runs
+        counts as left open. Another server than the embedded model says nothing.
+        """
+        from .sim.verdict import UNKNOWN, ClientReport
+
+        if not self.is_simulated:
+            return UNKNOWN
+        report = ClientReport.from_dict(self._verdict("GET", client))
+        if "left-open" in report.ids:
+            time.sleep(0.1)  # the server may be about to notice that the connection is closed
+            report = ClientReport.from_dict(self._verdict("GET", client))
+        return report
+
+    def forget(self) -> None:
+        """Let the next ``report()`` begin here."""
+        if self.is_simulated:
+            self._verdict("DELETE")
+
+    def _verdict(self, method: str, client: str | None = None) -> Any:
+        import httpx2
+
+        response = httpx2.request(
+            method,
+            f"{self.base_url.removesuffix('/v1')}/sim/verdict",
+            params={} if client is None else {"client": client},
+            headers={"Authorization": f"Bearer {os.environ.get('OPENAI_API_KEY', PLACEHOLDER_KEY)}"},
+            timeout=10.0,
+        )
+        response.raise_for_status()
+        return response.json()
 
 
 @dataclass(slots=True)

@@ -11,11 +11,13 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from email.utils import parsedate_to_datetime
 from hmac import compare_digest
 from itertools import count
 from random import Random
 from typing import Any, Protocol
 from urllib.parse import parse_qs
+from zlib import crc32
 
 from . import anthropic, chat, google, responses
 from .answer import count_prompt, make_answer, seed_of
@@ -25,8 +27,10 @@ from .load import Batch, Seat, under_load
 from .model import MODEL_NAME, Answer, ApiError, Ask, Frame, Labels, Piece, Request
 from .stats import Delivery, Stats
 from .timing import HEADERS_AT, PROFILES, ROLE_AT, Profile, due_times, pieces, time_to_first_token
+from .verdict import heads_of, judge
 
 MAX_BODY_BYTES = 1024 * 1024
+MAX_CLIENT_NAME = 100
 
 
 PAGE = f"""\
@@ -38,11 +42,14 @@ GET  /v1/responses/ID       of one made with "background": true; ?stream=true&st
 POST /v1/messages           in Anthropic's
 POST /v1beta/models/{MODEL_NAME}:streamGenerateContent?alt=sse, :generateContent   in Google's
 GET  /v1/models
-GET  /sim/stats             streams, tokens produced and delivered, how late they left
+GET  /sim/stats             streams, tokens produced and delivered, how late they left; DELETE forgets that
+GET  /sim/verdict           what a client did wrong: waited too little, left a stream open, …;
+                            ?client=NAME asks about one, DELETE begins anew
 POST /sim/faults            {{"fault": "cut-after=5", "count": 2}} breaks the next two answers;
                             GET shows what is set, DELETE clears it
 
-Headers of a request: X-Sim-Fault, X-Sim-Seed, X-Sim-Profile ({", ".join(PROFILES)}).
+Headers of a request: X-Sim-Fault, X-Sim-Seed, X-Sim-Client (a name for the verdict),
+X-Sim-Profile ({", ".join(PROFILES)}).
 
 Faults, several joined by ';':
 """
@@ -109,6 +116,7 @@ class Simulator:
         }
         self.stats = Stats(self._batches.values())
         self._serial = count(1)
+        self._numbers = count(1)  # of the requests that the verdict knows
         self._pending: tuple[str, int] = ("", 0)  # faults for the next requests, and for how many
         self._routes: dict[str, dict[str, Callable[[Request, float], Response]]] = {
             "/": {"GET": self._page},
@@ -131,7 +139,8 @@ class Simulator:
                     ("countTokens", self._count),
                 )
             },
-            "/sim/stats": {"GET": self._stats},
+            "/sim/stats": {"GET": self._stats, "DELETE": self._forget_lag},
+            "/sim/verdict": {"GET": self._verdict, "DELETE": self._clear_verdict},
             "/sim/faults": {"GET": self._show_faults, "POST": self._set_faults, "DELETE": self._clear_faults},
         }
         self._jobs = Jobs()
@@ -140,9 +149,22 @@ class Simulator:
     def respond(self, request: Request, now: float) -> Response:
         """The response to ``request``, at ``now`` (Unix seconds). What is wrong with it becomes an answer."""
         try:
-            return self._route(request)(request, now)
+            response = self._route(request)(request, now)
         except ApiError as error:
-            return self._error(wire_of(request), error)
+            response = self._error(wire_of(request), error)
+        if request.method == "POST" and not request.path.startswith("/sim/"):
+            self._note(request, response, now)
+        return response
+
+    def _note(self, request: Request, response: Response, now: float) -> None:
+        """Note the request down for the verdict: who asked what, and what is answered."""
+        exchange = response.delivery.exchange
+        exchange.number = next(self._numbers)
+        exchange.client = request.headers.get("x-sim-client", "")[:MAX_CLIENT_NAME]
+        exchange.asked = crc32(request.body, crc32(request.path.encode("utf-8", "surrogatepass")))
+        exchange.status = response.status
+        exchange.retry_after = retry_after(response.headers, now)
+        response.delivery.noted = True
 
     def _route(self, request: Request) -> Callable[[Request, float], Response]:
         path = request.path.rstrip("/") or "/"
@@ -223,6 +245,8 @@ class Simulator:
             seat = Seat(self._batches[name])
             frames = under_load(frames, seat, step=1 / profile.rate, start=wait)
         delivery = Delivery(self.stats, tokens=tokens, stream=ask.stream, seat=seat)
+        delivery.exchange.heads = heads_of(ask.messages)
+        delivery.exchange.fault = faults.strike[0] if faults.strike else ""
         return Response(200, self._headers(wire, kind, serial, seconds), frames, delivery, headers_at)
 
     # --- answers in the background ----------------------------------------------------------------
@@ -298,6 +322,23 @@ class Simulator:
     def _stats(self, request: Request, now: float) -> Response:
         return self._json(json.dumps(self.stats.as_dict()).encode())
 
+    def _forget_lag(self, request: Request, now: float) -> Response:
+        """A measurement begins: how late frames left before it is not its concern."""
+        self.stats.late.clear()
+        return self._stats(request, now)
+
+    def _verdict(self, request: Request, now: float) -> Response:
+        """The report about all clients together, or with ``?client=NAME`` about one."""
+        clients = parse_qs(request.query, keep_blank_values=True).get("client")
+        report = judge(self.stats.exchanges, clients[0] if clients else None)
+        return self._json(json.dumps(report.as_dict()).encode())
+
+    def _clear_verdict(self, request: Request, now: float) -> Response:
+        """Begin anew: what came before, also what still runs, is not in later reports."""
+        self.stats.exchanges.clear()
+        self._numbers = count(1)
+        return self._verdict(request, now)
+
     def _show_faults(self, request: Request, now: float) -> Response:
         fault, count = self._pending
         return self._json(json.dumps({"fault": fault, "count": count}).encode())
@@ -368,6 +409,16 @@ class Simulator:
 def request_id(serial: int) -> str:
     """What names a request in the headers of its answer."""
     return f"req_sim{serial:08d}"
+
+
+def retry_after(headers: Iterable[tuple[str, str]], now: float) -> float | None:
+    """How long an answer tells its client to wait, in seconds."""
+    said = dict(headers).get("retry-after")
+    if said is None:
+        return None
+    if re.fullmatch(r"[0-9.]+(e[+-]?[0-9]+)?", said):
+        return float(said)
+    return parsedate_to_datetime(said).timestamp() - now
 
 
 def blocking(chunks: Iterable[Piece], body: bytes) -> Iterator[Frame]:

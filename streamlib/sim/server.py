@@ -75,7 +75,7 @@ async def send_response(response: Response, t0: float, send: Send, close: Callab
         "status": response.status,
         "headers": [(name.encode(), value.encode()) for name, value in response.headers],
     }
-    with response.delivery as delivery:
+    with response.delivery.timed(loop.time, t0) as delivery:
         if response.status is None:
             delivery.finished = True
             close()
@@ -87,7 +87,7 @@ async def send_response(response: Response, t0: float, send: Send, close: Callab
         for frame in response.frames:
             # sleep() takes a time that is past as zero and still lets the others run
             await asyncio.sleep(t0 + frame.at - loop.time())
-            delivery.made(frame, late=loop.time() - t0 - frame.at)
+            delivery.made(frame)
             if frame.data:
                 if not started:
                     await send(start)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from types import TracebackType
 
 from .load import Batch, Seat
 from .model import Frame
+from .verdict import Exchange
 
 
 class Stats:
@@ -23,6 +24,7 @@ class Stats:
         self.tokens_delivered = 0
         self.tokens_saved = 0  # never produced, because the client left
         self.late: deque[float] = deque(maxlen=10_000)  # seconds, of the latest frames
+        self.exchanges: deque[Exchange] = deque(maxlen=1000)  # the latest requests to the model
 
     def as_dict(self) -> dict[str, object]:
         late = sorted(self.late)
@@ -46,7 +48,12 @@ class Stats:
 
 
 class Delivery:
-    """Follows one answer on its way out, as a context manager around the sending."""
+    """Follows one answer on its way out, as a context manager around the sending.
+
+        with response.delivery.timed(clock, t0) as delivery: …
+
+    ``clock`` gives seconds from any origin; ``t0`` is when the request came, by that clock.
+    """
 
     def __init__(
         self, stats: Stats, *, tokens: int = 0, stream: bool = False, seat: Seat | None = None
@@ -55,7 +62,15 @@ class Delivery:
         self._seat = seat
         self._left_to_make = tokens
         self._stream = stream
+        self._clock: Callable[[], float] = float
+        self._t0 = 0.0
         self.finished = False
+        self.exchange = Exchange(stream=stream)  # what the verdict goes by
+        self.noted = False  # whether it is one for the verdict
+
+    def timed(self, clock: Callable[[], float], t0: float) -> Delivery:
+        self._clock, self._t0 = clock, t0
+        return self
 
     def __enter__(self) -> Delivery:
         self._stats.requests_total += 1
@@ -63,18 +78,25 @@ class Delivery:
         self._stats.streams_open += self._stream
         if self._seat:
             self._seat.take()
+        self.exchange.at = self._t0
+        if self.noted:
+            self._stats.exchanges.append(self.exchange)
         return self
 
-    def made(self, frame: Frame, late: float) -> None:
-        """The frame is due: its tokens exist. ``late`` is how long ago it was due, in seconds."""
+    def made(self, frame: Frame) -> None:
+        """The frame is due: its tokens exist."""
         self._stats.tokens_produced += frame.made
+        self.exchange.made += frame.made
         self._left_to_make -= frame.made
         if frame.data:
-            self._stats.late.append(max(0.0, late))
+            self._stats.late.append(max(0.0, self._clock() - self._t0 - frame.at))
+        if frame.then == "stall":
+            self.exchange.silent_since = self._clock()
 
     def sent(self, frame: Frame) -> None:
         """The frame's bytes are handed to a connection that is still there."""
         self._stats.tokens_delivered += frame.sent
+        self.exchange.delivered += frame.sent
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -82,6 +104,8 @@ class Delivery:
         self._stats.streams_open -= self._stream
         if self._seat:
             self._seat.leave()
+        self.exchange.ended = self._clock()
+        self.exchange.finished = self.finished
         if not self.finished:
             self._stats.clients_left += 1
             self._stats.tokens_saved += self._left_to_make

@@ -32,7 +32,7 @@ class SimTransport(httpx2.AsyncBaseTransport, httpx2.BaseTransport):
         loop = asyncio.get_running_loop()
         t0 = loop.time()
         response = self._respond(request, await request.aread())
-        answer = _Answer(response, request, lambda: loop.time() - t0)
+        answer = _Answer(response, request, loop.time, t0)
         try:
             await answer.anext()  # the headers
         except BaseException:
@@ -43,7 +43,7 @@ class SimTransport(httpx2.AsyncBaseTransport, httpx2.BaseTransport):
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
         t0 = time.monotonic()
         response = self._respond(request, request.read())
-        answer = _Answer(response, request, lambda: time.monotonic() - t0)
+        answer = _Answer(response, request, time.monotonic, t0)
         try:
             answer.next()  # the headers
         except BaseException:
@@ -63,15 +63,20 @@ def _status(response: Response) -> int:
 
 
 def play(
-    response: Response, request: httpx2.Request, now: Callable[[], float], patience: float
+    response: Response, request: httpx2.Request, clock: Callable[[], float], t0: float, patience: float
 ) -> Generator[float | bytes, None, None]:
     """The response as steps: a number means wait until then, bytes mean hand them over, the first being the
     headers.
 
-    Times are seconds after the request, as ``now()`` gives them. ``patience`` is the read timeout.
+    Times are seconds after the request, which came at ``t0`` by the ``clock``. ``patience`` is the read
+    timeout.
     """
+
+    def now() -> float:
+        return clock() - t0
+
     timeout = httpx2.ReadTimeout("The simulated model sent nothing in time.", request=request)
-    with response.delivery as delivery:
+    with response.delivery.timed(clock, t0) as delivery:
         if response.status is None:
             delivery.finished = True
             raise httpx2.RemoteProtocolError(
@@ -92,7 +97,7 @@ def play(
                 yield limit
                 raise timeout
             yield frame.at
-            delivery.made(frame, late=now() - frame.at)
+            delivery.made(frame)
             if frame.data:
                 if not opened:
                     opened = True
@@ -115,10 +120,12 @@ def play(
 class _Answer(httpx2.AsyncByteStream, httpx2.SyncByteStream):
     """The body of a response: takes the steps of ``play`` and does the waiting."""
 
-    def __init__(self, response: Response, request: httpx2.Request, now: Callable[[], float]) -> None:
+    def __init__(
+        self, response: Response, request: httpx2.Request, clock: Callable[[], float], t0: float
+    ) -> None:
         patience = request.extensions.get("timeout", {}).get("read")
-        self._now = now
-        self._steps = play(response, request, now, math.inf if patience is None else patience)
+        self._clock, self._t0 = clock, t0
+        self._steps = play(response, request, clock, t0, math.inf if patience is None else patience)
 
     async def anext(self) -> bytes | None:
         for step in self._steps:
@@ -126,14 +133,14 @@ class _Answer(httpx2.AsyncByteStream, httpx2.SyncByteStream):
                 return step
             if step == math.inf:
                 await asyncio.Event().wait()  # until cancelled
-            await asyncio.sleep(step - self._now())
+            await asyncio.sleep(self._t0 + step - self._clock())
         return None
 
     def next(self) -> bytes | None:
         for step in self._steps:
             if isinstance(step, bytes):
                 return step
-            while (delay := step - self._now()) > 0:
+            while (delay := self._t0 + step - self._clock()) > 0:
                 time.sleep(min(delay, 3600))
         return None
 

@@ -232,7 +232,7 @@ def deliver(response: Any, *, until: int | None = None) -> None:
         for i, frame in enumerate(response.frames):
             if i == until:
                 return
-            delivery.made(frame, late=0.001)
+            delivery.made(frame)
             delivery.sent(frame)
         delivery.finished = True
 
@@ -280,17 +280,18 @@ def test_a_client_that_leaves_a_blocking_answer_wastes_what_was_made() -> None:
 
 
 def test_the_lag_of_the_schedule_is_told_in_seconds() -> None:
-    stats = Stats()
-    with Delivery(stats) as delivery:
+    stats, now = Stats(), [7.0]
+    with Delivery(stats).timed(lambda: now[0], 5.0) as delivery:
         for i in range(100):
-            delivery.made(Frame(0.0, b"x"), late=i / 1000)
-    assert stats.as_dict()["schedule_lag"] == {"frames": 100, "p50": 0.05, "p99": 0.099}
+            now[0] = 7.0 + i / 1024
+            delivery.made(Frame(2.0, b"x"))
+    assert stats.as_dict()["schedule_lag"] == {"frames": 100, "p50": 50 / 1024, "p99": 99 / 1024}
 
 
 def test_a_timer_that_fires_early_is_not_late() -> None:
     stats = Stats()
-    with Delivery(stats) as delivery:
-        delivery.made(Frame(0.0, b"x"), late=-0.001)
+    with Delivery(stats).timed(lambda: 6.999, 5.0) as delivery:
+        delivery.made(Frame(2.0, b"x"))
     assert stats.as_dict()["schedule_lag"] == {"frames": 1, "p50": 0.0, "p99": 0.0}
 
 
