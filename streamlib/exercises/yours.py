@@ -2,7 +2,8 @@
 
 `yours("resume")` looks through the notebooks beside the running one for the cell that defines `resume`, plays
 it through the exercise's check, and gives it back when it passes. Otherwise it gives the course's answer, and
-says so. Of a notebook only imports, functions, classes and plain assignments are run, never its experiments.
+says so. Of a notebook only imports, functions, classes and plain assignments are run, never its experiments. A
+function at hand is passed as it is: `summarise = yours(summarise)`.
 """
 
 from __future__ import annotations
@@ -14,29 +15,36 @@ from pathlib import Path
 from typing import Any
 
 from ..checker import judge
-from . import find
+from . import find, name_of
 
 
-def yours(name: str, folder: Path | None = None) -> Callable[..., Any]:
-    """The function `name` as the learner wrote it, if it passes its check; else the course's own.
+def yours(what: str | Callable[..., Any], folder: Path | None = None) -> Callable[..., Any]:
+    """The learner's function (or the one of that name), if it passes its check; else the course's own.
 
     `folder` is where the notebooks are: by default where this one runs. Only what is saved is found. Raises
     NoSuchExercise for a name that is none.
     """
+    name = what if isinstance(what, str) else name_of(what)
     exercise = find(name)
+    written = [("this notebook", what)] if callable(what) else in_notebooks(name, folder or Path.cwd())
     state = "not attempted"
-    for path in sorted((folder or Path.cwd()).glob("*.ipynb")):
-        function = defined_in(path, name)
-        if function is None:
-            continue
+    for place, function in written:
         verdict = judge(function, exercise)
         if verdict.passed:
-            print(f"{name}: yours, from {path.name}")
+            print(f"{name}: yours, from {place}")
             return function
         if verdict.state != "not attempted":
             state = verdict.state
     print(f"{name}: the course's (yours is {state})")
     return exercise.reference
+
+
+def in_notebooks(name: str, folder: Path) -> Iterator[tuple[str, Callable[..., Any]]]:
+    """The functions of that name in the notebooks of a folder, each with the notebook it is from."""
+    for path in sorted(folder.glob("*.ipynb")):
+        function = defined_in(path, name)
+        if function is not None:
+            yield path.name, function
 
 
 def defined_in(path: Path, name: str) -> Callable[..., Any] | None:

@@ -68,6 +68,19 @@ def test_a_notebook_that_cannot_be_read_or_run_is_passed_over(tmp_path: Path) ->
     assert yours("first_text", tmp_path) is find("first_text").reference
 
 
+def test_a_function_at_hand_need_not_be_looked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    def first_text(pieces):  # type: ignore[no-untyped-def]
+        return next((piece for piece in pieces if piece), "")
+
+    assert yours(first_text) is first_text
+    assert capsys.readouterr().out == "first_text: yours, from this notebook\n"
+
+    def first_text(pieces):  # type: ignore[no-untyped-def]
+        raise NotImplementedError
+
+    assert yours(first_text) is find("first_text").reference
+
+
 def test_a_name_that_is_no_exercise(tmp_path: Path) -> None:
     with pytest.raises(NoSuchExercise):
         yours("frist_text", tmp_path)
