@@ -52,6 +52,7 @@ async def run_batch(
     path: str | os.PathLike[str] | None = None,
     attempts: int = 4,
     progress: bool = True,
+    on_start: Callable[[str], object] | None = None,
     on_text: Callable[[str, str], object] | None = None,
     on_result: Callable[[Result], object] | None = None,
 ) -> list[Result]:
@@ -71,11 +72,12 @@ async def run_batch(
         tokens need it, and are as strict as it is true.
     path: a file of JSON lines, one for each answer, only ever appended to. Jobs that failed, and prompts that
         have changed, are asked again. For other settings, such as another model, take another file.
-    progress: a bar. on_text: called with name and text as it arrives; it should be quick. on_result: called
+    progress: a bar. on_start: called with a job's name when it begins, which may be to wait until the rate
+        allows it. on_text: called with name and text as it arrives; it should be quick. on_result: called
         with each result when it is there, also with those that `path` had.
 
     Raises ValueError for limits that make no sense, and for a file that holds something else. Errors of the
-    jobs are in the results. Those of `on_text` and `on_result`, and of writing to `path`, stop the batch.
+    jobs are in the results. Those of your own functions, and of writing to `path`, stop the batch.
     """
     if concurrency < 1:
         raise ValueError(f"concurrency is how many streams are open at once, at least 1, got {concurrency}")
@@ -94,8 +96,9 @@ async def run_batch(
         budget=math.inf if budget is None else budget,
         price=price,
         answer_tokens=answer_tokens,
-        on_text=on_text,
-        on_result=on_result,
+        on_start=on_start or (lambda key: None),
+        on_text=on_text or (lambda key, text: None),
+        on_result=on_result or (lambda result: None),
     )
     with ExitStack() as stack:
         if path is not None:
@@ -146,8 +149,9 @@ class _Batch:
     budget: float
     price: Price
     answer_tokens: int | None
-    on_text: Callable[[str, str], object] | None
-    on_result: Callable[[Result], object] | None
+    on_start: Callable[[str], object]
+    on_text: Callable[[str, str], object]
+    on_result: Callable[[Result], object]
     journal: Journal | None = None
     bar: Any = None
     waiting: Iterator[tuple[str, Prompt]] = field(default_factory=lambda: iter(()))
@@ -173,8 +177,7 @@ class _Batch:
 
     def keep(self, result: Result) -> None:
         self.results[result.key] = result
-        if self.on_result is not None:
-            self.on_result(result)
+        self.on_result(result)
 
     async def _next(self) -> tuple[str, Prompt, int] | None:
         """The next job, and the most tokens it can have. The most it can cost is reserved. None: the end."""
@@ -199,13 +202,13 @@ class _Batch:
         start = clock()
         parts: list[str] = []
         answer = _Answer()
+        self.on_start(key)
         async with closing(self._texts(prompt, most, answer)) as texts:
             async for text in texts:
                 if not isinstance(text, str):
                     raise TypeError(f"ask has to give a stream of text, this one gives {type(text).__name__}")
                 parts.append(text)
-                if self.on_text is not None:
-                    self.on_text(key, text)
+                self.on_text(key, text)
         text, seconds = "".join(parts), clock() - start
         reported = getattr(answer.opened, "usage", None)
         usage = None

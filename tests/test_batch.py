@@ -143,15 +143,18 @@ def test_the_attempts_are_counted() -> None:
 # On the way
 
 
-def test_text_and_results_are_told_as_they_come() -> None:
+def test_start_text_and_result_are_told_as_they_come() -> None:
     told: list[object] = []
     results = virtual(
         run_quietly(
-            prompts(1), ask=Server().ask, on_text=lambda *text: told.append(text), on_result=told.append
+            prompts(1),
+            ask=Server().ask,
+            on_start=told.append,
+            on_text=lambda *text: told.append(text),
+            on_result=told.append,
         )
     )
-    texts = [("job 0", "A"), ("job 0", " of "), ("job 0", "prompt 0")]
-    assert told == [*texts, *results]
+    assert told == ["job 0", ("job 0", "A"), ("job 0", " of "), ("job 0", "prompt 0"), *results]
 
 
 def test_an_error_of_the_reader_stops_the_batch_at_once() -> None:

@@ -5,6 +5,7 @@ environment names)::
 
     await Race("Why is the sky blue?", model=model.name)
     await Wire("Why is the sky blue?", model=model.name)
+    await Board("Why is the sky blue?", model=model.name)
 
 `view.py` has what they share: how a view starts, stops, draws, and leaves a picture behind; `painter.py` is
 the process that draws.
@@ -16,19 +17,25 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .board import Board
+    from .lines import Lines
     from .race import Race
+    from .rate_windows import windows
     from .timeline import chunk_timeline, lanes
     from .view import View
     from .wire import Wire
 
-__all__ = ["Race", "View", "Wire", "chunk_timeline", "lanes"]
+__all__ = ["Board", "Lines", "Race", "View", "Wire", "chunk_timeline", "lanes", "windows"]
 
 _MODULES = {
+    "Board": "board",
+    "Lines": "lines",
     "Race": "race",
     "View": "view",
     "Wire": "wire",
     "chunk_timeline": "timeline",
     "lanes": "timeline",
+    "windows": "rate_windows",
 }
 
 
