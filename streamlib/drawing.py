@@ -37,6 +37,20 @@ def table(rows: Sequence[Sequence[str]]) -> str:
     )
 
 
+def head(title: str, words: str, clock: float) -> str:
+    """The first line: what this is, and a clock."""
+    return (
+        '<div style="display:flex;justify-content:space-between;align-items:baseline">'
+        f"<span><b>{escape(title)}</b>: {escape(words)}</span>"
+        f'<span style="font-size:22px;line-height:1">{clock:.1f} s</span></div>'
+    )
+
+
+def reading_help(words: str) -> str:
+    """How to read a picture, in a sentence."""
+    return f'<div style="font-size:12px;opacity:0.75;margin-top:2px">{escape(words)}</div>'
+
+
 def lines(sentences: Iterable[str]) -> str:
     return "".join(f"<div>{escape(sentence)}</div>" for sentence in sentences)
 
@@ -90,7 +104,7 @@ def line(start: float, end: float, span: float, y: float, colour: str = WAITING,
 
 
 def axis(span: float, y: int) -> str:
-    """A time axis: a line, and a tick every so many seconds."""
+    """A time axis: a line, and a tick every so many seconds. It takes 22 pixels below `y`."""
     step = next(
         step
         for step in (0.02, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1e9)

@@ -8,9 +8,17 @@ from html import escape
 from .. import drawing
 from ..palette import ERROR, FIRST_TOKEN, TOKEN, WAITING
 
-LEGEND = (
-    f'<span style="color:{FIRST_TOKEN}">◆</span> first words &nbsp; '
-    f'<span style="color:{TOKEN}">▮</span> more words &nbsp; <span style="color:{WAITING}">━</span> waiting'
+LEGEND = " &nbsp; ".join(
+    f'<span style="color:{colour}">{mark}</span> {words}'
+    for mark, colour, words in (
+        ("◆", FIRST_TOKEN, "first words"),
+        ("▮", TOKEN, "more words"),
+        ("━", WAITING, "waiting"),
+        ("✗", ERROR, "stopped, broken"),
+    )
+)
+HELP = (
+    "From left to right: seconds since both requests were sent. The sooner the diamond, the sooner you read."
 )
 
 
@@ -59,9 +67,10 @@ class Scene:
 def draw_race(scene: Scene) -> str:
     """The cards and the time axis; in the end also the two times, and what they mean."""
     cards = "".join(_card(lane, scene.now) for lane in (scene.blocking, scene.streaming))
-    columns = "display:grid;grid-template-columns:repeat(auto-fit,minmax(240px,1fr));gap:10px"
+    columns = "display:grid;grid-template-columns:repeat(auto-fit,minmax(240px,1fr));gap:10px;margin-top:4px"
     result = () if scene.now else (drawing.table(table(scene)), drawing.lines(meaning(scene)))
-    return drawing.frame(f'<div style="{columns}">{cards}</div>', _lanes(scene), *result)
+    title = "<div><b>Race</b>: the same prompt, asked twice</div>"
+    return drawing.frame(title, f'<div style="{columns}">{cards}</div>', _lanes(scene), *result)
 
 
 def _card(lane: Lane, now: float | None) -> str:
@@ -102,7 +111,8 @@ def _lanes(scene: Scene) -> str:
             parts.append(drawing.shape(drawing.CROSS, clock, span, y, ERROR, title=lane.error))
     parts.append(drawing.axis(span, 90))
     picture = drawing.svg(112, "Both requests on one time axis. " + " ".join(meaning(scene)), parts)
-    return f'<div style="margin-top:6px">{picture}<div style="font-size:12px">{LEGEND}</div></div>'
+    legend = f'<div style="font-size:12px">{LEGEND}</div>'
+    return f'<div style="margin-top:6px">{picture}{legend}{drawing.reading_help(HELP)}</div>'
 
 
 def table(scene: Scene) -> list[tuple[str, str, str, str]]:

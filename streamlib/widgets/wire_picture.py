@@ -17,6 +17,22 @@ TOGETHER = 0.004  # closer than this part of the width, marks stand on top of ea
 COLUMNS = 60  # columns of time in the plain text
 HOVERS = 600  # marks with a hover in the picture that stays: a notebook should not grow by megabytes
 NAMES = ("reads", "events", "pieces of text")
+PANEL = 72  # pixels for the bytes of one mark, below the axis
+HELP = "From left to right: seconds since the request was sent. A gap is a pause, a tower came all at once."
+PANEL_STYLE = (
+    "<style>.sl-mark{outline:none;cursor:pointer}"
+    ".sl-mark:hover .sl-what,.sl-mark:focus .sl-what{visibility:visible}"
+    "svg:has(.sl-mark:hover) .sl-mark:focus:not(:hover) .sl-what{visibility:hidden}"
+    ".sl-mark:hover .sl-bar,.sl-mark:focus .sl-bar{stroke:currentColor;stroke-width:3px}"
+    ".sl-panel{background:var(--jp-layout-color0,Canvas);" + PANEL_STYLE + "}</style>"
+)
+# The bytes of a mark show in the panel while the pointer is on it, and after a click until the next one.
+STYLE = (
+    "<style>.sl-mark{outline:none;cursor:pointer}.sl-mark:hover .sl-what,.sl-mark:focus .sl-what{visibility:visible}"
+    "svg:has(.sl-mark:hover) .sl-mark:focus:not(:hover) .sl-what{visibility:hidden}"
+    ".sl-panel{background:var(--jp-layout-color0,Canvas);" + PANEL_STYLE + "}"
+    ".sl-mark:hover .sl-bar,.sl-mark:focus .sl-bar{fill:" + FIRST_TOKEN + "}</style>"
+)
 
 
 class Mark(NamedTuple):
@@ -50,43 +66,73 @@ class Scene:
 
 def draw_wire(scene: Scene) -> str:
     """Three rulers and a clock; in the end also their counts, and what they mean."""
-    title = "<b>Wire</b>: one streamed answer as it arrives"
-    head = f'<div>{title}<span style="float:right;font-size:22px">{scene.clock:.1f} s</span></div>'
+    head = drawing.head("Wire", "one streamed answer as it arrives", scene.clock)
     marks = scene.marks()
     if scene.live:
-        return drawing.frame(head, _rulers(scene, marks), _last_read(scene))
-    picture = _rulers(scene, marks) + drawing.table(table(marks)) if marks[0] else ""
-    return drawing.frame(head, picture, drawing.lines(meaning(scene, marks)))
+        return drawing.frame(head, _rulers(scene, marks), drawing.reading_help(HELP))
+    parts = [drawing.lines(meaning(scene, marks))]
+    if marks[0]:
+        parts = [_rulers(scene, marks), drawing.reading_help(HELP), drawing.table(table(marks)), *parts]
+    return drawing.frame(head, *parts)
 
 
 def _rulers(scene: Scene, marks: list[list[Mark]]) -> str:
     clock, live = scene.clock, scene.live
     reads, events, pieces = marks
     span = drawing.time_span(clock, live=live)
-    draw = plain_marks if live or sum(map(len, marks)) > HOVERS else hover_marks
+    still = not live and sum(map(len, marks)) <= HOVERS
+    axis = 3 * (LANE + 26) + 8
     parts = [_waits(reads, len(events), clock, span)]
+    if still:
+        parts += [STYLE, _panel(axis + 28, "Point at a mark, or click it: what came stands here.")]
+    elif live:
+        parts.append(_panel(axis + 28, scene.last_read or "waiting for the first bytes …"))
     base = 0
-    for caption, ruler, colour in (
-        ("reads: what the network handed over at once (height: bytes)", reads, "currentColor"),
-        ("events: what blank lines delimit (thin: no text in it)", events, "currentColor"),
-        ("pieces of text (orange: the first)", pieces, TOKEN),
+    for name, caption, ruler, colour in (
+        ("read", "reads: what the network handed over at once (height: bytes)", reads, "currentColor"),
+        ("event", "events: what blank lines delimit (thin: no text in it)", events, "currentColor"),
+        ("piece", "pieces of text (orange: the first)", pieces, TOKEN),
     ):
         base += LANE + 26
         parts += [
             drawing.note("0", base - LANE - 8, caption),
             drawing.note("100%", base - LANE - 8, str(len(ruler)), anchor="end"),
             drawing.line(0, span, span, base + 1, "currentColor", 0.3),
-            draw(ruler, span, base, colour),
+            hover_marks(ruler, span, base, colour, name, axis + 28)
+            if still
+            else plain_marks(ruler, span, base, colour),
+            tower_heights(ruler, span, base),
         ]
     if pieces:
-        first = pieces[0]
-        title = f"the first text at {first.at:.3f} s\n{first.what}"
-        parts.append(drawing.shape(drawing.DIAMOND, first.at, span, base - 5, FIRST_TOKEN, title=title))
+        first = drawing.shape(drawing.DIAMOND, pieces[0].at, span, base - 5, FIRST_TOKEN)
+        parts.append(f'<g pointer-events="none">{first}</g>')
     if scene.ending and not live:
         parts.append(drawing.shape(drawing.CROSS, clock, span, LANE + 14, ERROR, title=scene.ending))
-    parts.append(drawing.axis(span, base + 8))
+    parts.append(drawing.axis(span, axis))
     label = "Arrivals on a time axis. " + " ".join(meaning(scene, marks))
-    return drawing.svg(base + 32, label, parts)
+    return drawing.svg(axis + 28 + (PANEL if still or live else 0), label, parts)
+
+
+def _panel(y: int, words: str) -> str:
+    """Words below the axis."""
+    return (
+        f'<foreignObject x="0" y="{y}" width="100%" height="{PANEL}"><div style="{PANEL_STYLE};opacity:0.75">'
+        f"{escape(words)}</div></foreignObject>"
+    )
+
+
+def tower_heights(marks: list[Mark], span: float, base: int) -> str:
+    """How many came at once, beside the towers of more than three; not where they stand too close."""
+    parts, end = [], 0.0
+    for tower in towers(marks, span):
+        at = tower[0].at
+        if len(tower) > 3 and at >= end:
+            side, anchor = (0.007, "start") if at < 0.9 * span else (-0.007, "end")
+            x = drawing.percent(at + side * span, span)
+            words = f"{len(tower)} at once"
+            parts.append(drawing.note(x, base - LANE / 2 + 4, words, anchor=anchor, dim=True))
+            end = at + span / 8
+    return "".join(parts)
 
 
 def _waits(reads: list[Mark], events: int, clock: float, span: float) -> str:
@@ -102,14 +148,6 @@ def _waits(reads: list[Mark], events: int, clock: float, span: float) -> str:
                 middle = drawing.percent(start + gap / 2, span)
                 parts.append(drawing.note(middle, LANE + 20, drawing.seconds(gap), anchor="middle", dim=True))
     return "".join(parts)
-
-
-def _last_read(scene: Scene) -> str:
-    words = scene.last_read or "waiting for the first bytes …"
-    return (
-        '<div style="font:12px/1.4 var(--jp-code-font-family,monospace);height:4.2em;overflow:hidden;'
-        f'overflow-wrap:anywhere;opacity:0.8">{escape(words)}</div>'
-    )
 
 
 def table(marks: list[list[Mark]]) -> list[tuple[str, str, str, str]]:
@@ -155,22 +193,33 @@ def plain_text(scene: Scene) -> str:
     return "\n".join([title, *rows, *lanes, column, *meaning(scene, marks)])
 
 
+def towers(marks: Sequence[Mark], span: float) -> list[list[Mark]]:
+    """Marks that come together, together."""
+    stacks: list[list[Mark]] = []
+    for mark in marks:
+        if stacks and mark.at - stacks[-1][0].at < TOGETHER * span:
+            stacks[-1].append(mark)
+        else:
+            stacks.append([mark])
+    return stacks
+
+
+def bar(height: float) -> float:
+    """How tall a mark is drawn: with a gap to the next one where there is room for both."""
+    return height - 1 if height >= 3 else height
+
+
 def place(marks: Sequence[Mark], span: float, base: int) -> Iterator[tuple[Mark, float, float, float]]:
     """Where each mark goes: the instant of its stack, its top and its height in pixels.
 
     Marks that come together stand on top of each other, so that a clump is a tower. The highest tower fits
     the lane, and marks that come one by one stay small.
     """
-    towers: list[list[Mark]] = []
-    for mark in marks:
-        if towers and mark.at - towers[-1][0].at < TOGETHER * span:
-            towers[-1].append(mark)
-        else:
-            towers.append([mark])
-    highest = max((sum(mark.weight for mark in tower) for tower in towers), default=1.0)
+    stacks = towers(marks, span)
+    highest = max((sum(mark.weight for mark in tower) for tower in stacks), default=1.0)
     single = max((mark.weight for mark in marks), default=1.0)
-    unit = min(LANE / highest, LANE / 4 / min(single, 250))
-    for tower in towers:
+    unit = min(LANE / highest, LANE / 2 / min(single, 250))
+    for tower in stacks:
         y = float(base)
         for mark in tower:
             y -= mark.weight * unit
@@ -181,7 +230,7 @@ def plain_marks(marks: Sequence[Mark], span: float, base: int, colour: str) -> s
     """One ruler as two paths (marks with text, marks without): few bytes, for a picture that moves."""
     paths = {True: "", False: ""}
     for mark, at, y, height in place(marks, span, base):
-        paths[mark.has_text] += f"M{1000 * at / span:.1f} {y:.1f}v{max(height - 1, 0.5):.1f}"
+        paths[mark.has_text] += f"M{1000 * at / span:.1f} {y:.1f}v{bar(height):.1f}"
     line = '<path d="{}" stroke="{}" stroke-width="{}" vector-effect="non-scaling-stroke"/>'
     return (
         f'<svg width="100%" height="{base}" viewBox="0 0 1000 {base}" preserveAspectRatio="none" '
@@ -192,17 +241,24 @@ def plain_marks(marks: Sequence[Mark], span: float, base: int, colour: str) -> s
     )
 
 
-def hover_marks(marks: Sequence[Mark], span: float, base: int, colour: str) -> str:
-    """The same ruler with a hover for each mark, for the picture that stays."""
+def hover_marks(
+    marks: Sequence[Mark], span: float, base: int, colour: str, name: str = "read", panel: int = 0
+) -> str:
+    """The same ruler, with what each mark brought, for the picture that stays."""
     parts = []
     for number, (mark, at, y, height) in enumerate(place(marks, span, base), 1):
         width, fill = (4, colour) if mark.has_text else (2, WAITING)
+        x = drawing.percent(at, span)
         size = f", {mark.weight:.0f} bytes" if mark.weight > 1 else ""
-        tall = max(height - 1, 0.5)
+        words = escape(f"{name} {number} at {mark.at:.3f} s{size}\n{mark.what}", quote=False)
         parts.append(
-            f'<rect x="{drawing.percent(at, span)}" y="{y:.1f}" width="{width}" height="{tall:.1f}" '
-            f'transform="translate(-{width // 2})" fill="{fill}"><title>{number} at {mark.at:.3f} s{size}\n'
-            f"{escape(mark.what, quote=False)}</title></rect>"
+            '<g class="sl-mark" tabindex="-1">'
+            f'<rect x="{x}" y="{y:.1f}" width="10" height="{height:.1f}" transform="translate(-5)" '
+            'opacity="0"/>'  # easier to hit than the mark itself
+            f'<rect class="sl-bar" x="{x}" y="{y:.1f}" width="{width}" height="{bar(height):.1f}" '
+            f'transform="translate(-{width // 2})" fill="{fill}"/>'
+            f'<foreignObject class="sl-what" visibility="hidden" y="{panel}" width="100%" height="{PANEL}">'
+            f'<div class="sl-panel">{words}</div></foreignObject></g>'
         )
     return "".join(parts)
 

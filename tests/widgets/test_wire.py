@@ -14,6 +14,7 @@ from streamlib.widgets.wire_picture import (
     meaning,
     place,
     plain_marks,
+    tower_heights,
 )
 
 from .scripted import CUT, DONE, HANG, ROLE, STOP, Server, answer, event, serving, until
@@ -124,20 +125,23 @@ async def test_headers_and_options_go_into_the_request() -> None:
     assert server.warm_ups == 1
 
 
-async def test_the_final_picture_has_the_bytes_in_hovers_and_escaped() -> None:
+async def test_the_final_picture_has_the_bytes_of_every_mark_and_escaped() -> None:
     async with serving(event("<img src=x>"), DONE) as server:
         w = await wire(server)
     html = w.html(None)
     assert "<img" not in html
     assert "&lt;img src=x&gt;" in html
-    assert html.count("<title>") == 2 + 2 + 1 + 1  # reads, events, pieces, and the diamond of the first
+    assert html.count('class="sl-mark"') == 2 + 2 + 1  # reads, events, pieces
+    assert "read 1 at" in html
+    assert "event 2 at" in html
+    assert "piece 1 at" in html
     assert "<img" not in w.html(w.started)
 
 
 async def test_a_long_answer_is_drawn_without_hovers() -> None:
     async with serving(b"".join(answer(*["a"] * HOVERS))) as server:
         w = await wire(server)
-    assert w.html(None).count("<title>") == 1
+    assert "sl-mark" not in w.html(None)
     assert len(w.html(None)) < 50_000
 
 
@@ -175,6 +179,15 @@ def test_heights_are_in_proportion_to_bytes() -> None:
         mark for _, _, _, mark in place(marks(0.1, weight=100) + marks(0.5, weight=400), 1.0, 100)
     )
     assert large == pytest.approx(4 * small)
+
+
+def test_a_tower_says_how_many_came_at_once() -> None:
+    assert tower_heights([*marks(*[0.5] * 4), *marks(0.7, 0.7, 0.7)], 1.0, 100).count("4 at once") == 1
+    assert tower_heights(marks(0.7, 0.7, 0.7), 1.0, 100) == ""
+
+
+def test_towers_that_stand_close_share_one_number() -> None:
+    assert tower_heights(marks(*[0.5] * 4, *[0.51] * 5), 1.0, 100).count("at once") == 1
 
 
 def test_no_marks_no_picture() -> None:
