@@ -24,6 +24,15 @@ if TYPE_CHECKING:
 
 OPENAI_URL = "https://api.openai.com/v1"
 PLACEHOLDER_KEY = "no-key-needed"  # the official clients refuse to start without a key
+# What the official clients read besides: a key that would go to the simulated model or start a warning, and
+# what would send Google's client to another service or to a version of the API that is not there.
+MISLEADING = (
+    "ANTHROPIC_AUTH_TOKEN",
+    "GEMINI_API_KEY",
+    "GOOGLE_GENAI_USE_ENTERPRISE",
+    "GOOGLE_GENAI_USE_VERTEXAI",
+    "GOOGLE_GENAI_API_VERSION",
+)
 START_SECONDS = 30.0  # it takes well under two; a loaded machine is no reason to give up
 
 
@@ -188,8 +197,7 @@ def _start_embedded() -> Model:
         "GOOGLE_GEMINI_BASE_URL": root,
         "GOOGLE_API_KEY": PLACEHOLDER_KEY,
     }
-    # A key under another name that those clients read would go to the simulated model, or start a warning.
-    for name in ("GEMINI_API_KEY", "ANTHROPIC_AUTH_TOKEN"):
+    for name in MISLEADING:
         os.environ.pop(name, None)
     if any(name.lower() in ("http_proxy", "all_proxy") for name in os.environ):
         # the way to this machine leads through no proxy

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -15,6 +16,8 @@ from typing import Any
 
 import httpx2
 import pytest
+from anthropic import Anthropic
+from google import genai
 from openai import AsyncOpenAI, OpenAI
 
 import streamlib.connect as module
@@ -83,6 +86,23 @@ def test_the_other_providers_clients_are_pointed_at_it_too(monkeypatch: pytest.M
     assert os.environ["ANTHROPIC_BASE_URL"] == os.environ["GOOGLE_GEMINI_BASE_URL"] == root
     assert "a real one" not in os.environ.values()
     assert os.environ["ANTHROPIC_API_KEY"] == os.environ["GOOGLE_API_KEY"] == os.environ["OPENAI_API_KEY"]
+
+
+def test_the_official_clients_of_all_providers_need_no_argument(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in module.MISLEADING:
+        monkeypatch.setenv(name, "true")
+    model = connect()
+    question = "Repeat: yes"
+    with OpenAI() as openai:
+        assert openai.responses.create(model=model.name, input=question).output_text == "yes"
+    with Anthropic() as anthropic:
+        message = anthropic.messages.create(
+            model=model.name, max_tokens=50, messages=[{"role": "user", "content": question}]
+        )
+        assert message.content[0].text == "yes"  # type: ignore[union-attr]
+    with warnings.catch_warnings(action="error", category=UserWarning):
+        google = genai.Client()
+    assert google.models.generate_content(model=model.name, contents=question).text == "yes"
 
 
 def test_a_proxy_does_not_stand_between(monkeypatch: pytest.MonkeyPatch) -> None:
