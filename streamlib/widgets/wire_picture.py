@@ -20,18 +20,17 @@ NAMES = ("reads", "events", "pieces of text")
 PANEL = 72  # pixels for the bytes of one mark, below the axis
 HELP = "From left to right: seconds since the request was sent. A gap is a pause, a tower came all at once."
 PANEL_STYLE = (
+    f"height:{PANEL}px;overflow:auto;white-space:pre-wrap;overflow-wrap:anywhere;"
+    "font:12px/1.45 var(--jp-code-font-family,monospace)"
+)
+# What a mark brought shows in the panel while the pointer is on it, and after a click until the next one.
+# Without this style (a page that strips it) it stays hidden.
+STYLE = (
     "<style>.sl-mark{outline:none;cursor:pointer}"
     ".sl-mark:hover .sl-what,.sl-mark:focus .sl-what{visibility:visible}"
     "svg:has(.sl-mark:hover) .sl-mark:focus:not(:hover) .sl-what{visibility:hidden}"
     ".sl-mark:hover .sl-bar,.sl-mark:focus .sl-bar{stroke:currentColor;stroke-width:3px}"
     ".sl-panel{background:var(--jp-layout-color0,Canvas);" + PANEL_STYLE + "}</style>"
-)
-# The bytes of a mark show in the panel while the pointer is on it, and after a click until the next one.
-STYLE = (
-    "<style>.sl-mark{outline:none;cursor:pointer}.sl-mark:hover .sl-what,.sl-mark:focus .sl-what{visibility:visible}"
-    "svg:has(.sl-mark:hover) .sl-mark:focus:not(:hover) .sl-what{visibility:hidden}"
-    ".sl-panel{background:var(--jp-layout-color0,Canvas);" + PANEL_STYLE + "}"
-    ".sl-mark:hover .sl-bar,.sl-mark:focus .sl-bar{fill:" + FIRST_TOKEN + "}</style>"
 )
 
 
