@@ -39,7 +39,7 @@ PROFILES = {
     ),
     "congested": Profile(ttft=1.8, ttft_spread=0.5, rate=25, gap_spread=0.9, chunk=(0.55, 0.25, 0.12, 0.08)),
     "loaded": Profile(
-        ttft=0.15, ttft_spread=0.1, rate=120, gap_spread=0.2, chunk=(0.9, 0.1), batch=8, slowdown=2.0
+        ttft=0.15, ttft_spread=0.1, rate=50, gap_spread=0.2, chunk=(0.9, 0.1), batch=8, slowdown=2.0
     ),
 }
 

@@ -150,12 +150,12 @@ async def level(http: httpx2.AsyncClient, concurrency: int, requests: int) -> tu
         while left:
             left -= 1
             asked, arrivals = loop.time(), []
-            async with http.stream("POST", URL, json=body_of(stream=True, max_tokens=32)) as response:
+            async with http.stream("POST", URL, json=body_of(stream=True, max_tokens=16)) as response:
                 async for data in response.aiter_raw():
                     arrivals += [loop.time()] * (b'"content": "' in data and b'"role"' not in data)
-            tokens += 32
+            tokens += 16
             firsts.append(arrivals[0] - asked)
-            gaps.append((arrivals[-1] - arrivals[0]) / 31)
+            gaps.append((arrivals[-1] - arrivals[0]) / 15)
 
     await asyncio.gather(*(worker() for _ in range(concurrency)))
     return tokens / (loop.time() - t0), sum(firsts) / requests, sum(gaps) / requests
