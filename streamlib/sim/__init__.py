@@ -1,5 +1,5 @@
 """The embedded model: what it says (``text``), when (``timing``), how it breaks (``faults``), on which wire
-(``chat``).
+(``chat``, ``responses``, ``anthropic``, ``google``).
 
 ``core`` joins them without any I/O; ``server`` puts the core on a socket, ``transport`` into an httpx2
 client. It is the course's stage: honest about being a simulation, with a real model's timing, formats and
