@@ -104,9 +104,8 @@ class _EventStream(StreamingResponse):
             await close(self._stream)
             await self._send(send, b"", more=False)
             return
-        writing = asyncio.create_task(self._write_events(send))
-        tasks = [writing, asyncio.create_task(self._write_heartbeats(send))]
-        tasks.append(asyncio.create_task(self.listen_for_disconnect(receive)))
+        work = (self._write_events(send), self._write_heartbeats(send), self.listen_for_disconnect(receive))
+        tasks = [asyncio.create_task(part) for part in work]
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -114,9 +113,10 @@ class _EventStream(StreamingResponse):
                 task.cancel()
             with CancelScope(shield=True):  # until upstream is closed
                 await asyncio.wait(tasks)
-        if not writing.cancelled():
-            with suppress(ClientDisconnect):
-                writing.result()  # raises what is to become a status
+        with suppress(ClientDisconnect):
+            for task in tasks:
+                if not task.cancelled():
+                    task.result()  # raises what is to become a status
         if self.background is not None:
             await self.background()
 
@@ -139,11 +139,10 @@ class _EventStream(StreamingResponse):
 
     async def _write_heartbeats(self, send: Send) -> None:
         clock = asyncio.get_running_loop().time
-        with suppress(ClientDisconnect):
-            while True:
-                await asyncio.sleep(self._quiet_since + self._heartbeat - clock())
-                if clock() >= self._quiet_since + self._heartbeat:
-                    await self._send(send, HEARTBEAT)
+        while True:
+            await asyncio.sleep(self._quiet_since + self._heartbeat - clock())
+            if clock() >= self._quiet_since + self._heartbeat:
+                await self._send(send, HEARTBEAT)
 
     async def _send(self, send: Send, data: bytes, *, more: bool = True) -> None:
         """Hand bytes to the server, the status before the first; wait while the connection is full."""

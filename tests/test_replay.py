@@ -102,6 +102,17 @@ def test_two_readers_of_one_answer_get_all_of_it() -> None:
     assert [event.data for event in one] == ['"b"', '"c"', "{}"]
 
 
+def test_one_of_two_readers_leaving_stops_nothing() -> None:
+    async def read() -> list[ServerSentEvent]:
+        replay, upstream = Replay(linger=1), Upstream(["a"] * 100, every=0.1)
+        [event] = await first(1, replay(upstream))
+        stays = asyncio.create_task(collect(replay(upstream, event.id)))
+        await first(3, replay(upstream, event.id))
+        return await stays
+
+    assert len(virtual(read())) == 100
+
+
 def test_the_stream_it_is_called_with_again_is_not_touched() -> None:
     async def read() -> int:
         replay = Replay()
@@ -167,6 +178,17 @@ def test_an_error_comes_after_what_was_said_before_it_also_for_who_comes_back() 
         return got
 
     assert virtual(ask()) == ['"b"', '"b"']
+
+
+def test_whoever_has_seen_all_but_the_error_gets_the_error() -> None:
+    async def ask() -> None:
+        replay = Replay()
+        [event] = await first(1, replay(Upstream(["a"], then=ConnectionError("cut"))))
+        await asyncio.sleep(1)
+        await collect(replay(stream_of([]), event.id))
+
+    with pytest.raises(ConnectionError):
+        virtual(ask())
 
 
 def test_only_the_latest_events_are_kept() -> None:

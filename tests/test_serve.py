@@ -8,6 +8,7 @@ import logging
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
+import anyio
 import httpx2
 import pytest
 from fastapi import FastAPI, HTTPException, Request
@@ -187,6 +188,23 @@ def test_a_heartbeat_loses_no_token() -> None:
     assert [text for _, text in got if text.startswith("data")] == [f'data: "{n}"' for n in tokens]
 
 
+def test_a_heartbeat_waits_for_its_turn() -> None:
+    """A server may take its time with a message; two at once would mix."""
+    busy = []
+
+    async def send(message: Any) -> None:
+        assert not busy
+        busy.append(message)
+        await asyncio.sleep(3)
+        busy.clear()
+
+    async def receive() -> Any:
+        return await asyncio.Event().wait()
+
+    response = sse_response(Upstream(["a", "b"], every=0.5), heartbeat=1)
+    virtual(response({"type": "http", "method": "GET"}, receive, send))
+
+
 # -- errors
 
 
@@ -194,6 +212,8 @@ async def test_before_the_first_byte_an_http_exception_has_its_own_status() -> N
     response = await get(Upstream([], then=HTTPException(402, "No credit left.", {"X-Credit": "0"})))
     assert (response.status_code, response.json()) == (402, {"detail": "No credit left."})
     assert response.headers["x-credit"] == "0"
+    response = await get(Upstream([], then=HTTPException(504, "Own words.")))
+    assert (response.status_code, response.json()) == (504, {"detail": "Own words."})
 
 
 @pytest.mark.parametrize(
@@ -362,7 +382,37 @@ async def test_a_server_that_raises_when_the_reader_has_left_is_understood() -> 
     assert (upstream.made, upstream.cleaned_up) == (1, True)
 
 
-async def test_upstream_is_closed_when_the_response_itself_is_cancelled() -> None:
+async def test_a_reader_who_has_left_is_no_error(caplog: pytest.LogCaptureFixture) -> None:
+    sent = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+        raise OSError("gone")
+
+    async def receive() -> Any:
+        return await asyncio.Event().wait()
+
+    await sse_response(stream_of(["a", "b"]))({"type": "http", "method": "GET"}, receive, send)
+    assert len(sent) == 1
+    assert not caplog.records
+
+
+async def test_in_a_cancelled_scope_upstream_is_closed_before_the_scope_is_left() -> None:
+    upstream = Upstream(["a"] * 1000, every=0.01)
+
+    async def send(message: Any) -> None:
+        if message.get("body"):
+            scope.cancel()
+
+    async def receive() -> Any:
+        return await asyncio.Event().wait()
+
+    with anyio.CancelScope() as scope:
+        await sse_response(upstream)({"type": "http", "method": "GET"}, receive, send)
+    assert (upstream.made, upstream.cleaned_up) == (1, True)
+
+
+async def test_upstream_is_closed_when_the_server_shuts_down() -> None:
     upstream = Upstream(["a"] * 1000, every=0.01)
     app = app_of(lambda: sse_response(upstream))
     async with serving(app) as url:
