@@ -208,7 +208,7 @@ def run(coroutine: Coroutine[Any, Any, T]) -> T:
     """
     if not asyncio.iscoroutine(coroutine):
         raise TypeError(f"run() needs a coroutine, as in run(main()), got {coroutine!r}")
-    if not _loop_is_running():
+    if not loop_is_running():
         return asyncio.run(coroutine)
     coroutine.close()  # or Python would complain as well that it was never awaited
     call = f"{getattr(coroutine, '__name__', 'coroutine')}(...)"
@@ -218,7 +218,8 @@ def run(coroutine: Coroutine[Any, Any, T]) -> T:
     )
 
 
-def _loop_is_running() -> bool:
+def loop_is_running() -> bool:
+    """Does an event loop run in this thread, as in every notebook cell?"""
     try:
         asyncio.get_running_loop()
     except RuntimeError:

@@ -24,23 +24,9 @@ from html import escape
 from time import perf_counter
 from typing import Any, Self
 
-from ..drawing import (  # noqa: F401
-    CROSS,
-    DIAMOND,
-    axis,
-    frame,
-    line,
-    lines,
-    nice_span,
-    note,
-    percent,
-    seconds,
-    shape,
-    svg,
-    table,
-    time_span,
-)
+from ..drawing import frame, lines
 from ..palette import ERROR
+from ..streams import loop_is_running
 from .painter import painter
 
 FRAMES_PER_SECOND = 12
@@ -198,7 +184,7 @@ class View(ABC):
         from IPython.display import display
 
         here = _cell_number()
-        if self._task is None and _loop_is_running():
+        if self._task is None and loop_is_running():
             self.start()
         elif here is None or here != self._cell:  # in its own cell it is on the screen already
             done = self._task is not None and self._task.done()
@@ -246,11 +232,3 @@ def _cell_number() -> int | None:
     """The number of the cell that runs now; None outside IPython."""
     shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
     return None if shell is None else int(shell.execution_count)
-
-
-def _loop_is_running() -> bool:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True

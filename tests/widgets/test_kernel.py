@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import nbformat
+import psutil
 import pytest
 from jupyter_client.blocking import BlockingKernelClient
 from jupyter_client.manager import start_new_kernel
@@ -15,6 +16,7 @@ from nbclient import NotebookClient
 
 SETUP = """
 import asyncio
+import psutil
 from comm import get_comm_manager
 from streamlib.widgets import Race, Wire
 from tests.widgets.scripted import *
@@ -25,9 +27,18 @@ hanging = await servers.enter_async_context(serving(ROLE, event("Hel"), HANG))
 """
 LEFT = """
 print(len(get_comm_manager().comms), sum("streamlib" in repr(task) for task in asyncio.all_tasks()),
-      server.open_connections, hanging.open_connections)
+      server.open_connections, hanging.open_connections, len(psutil.Process().children(recursive=True)))
 """
-NOTHING_LEFT = "0 0 0 0\n"
+NOTHING_LEFT = "0 0 0 0 1\n"  # the one process is the painter
+STILL = """
+from tests.widgets.test_view import Still
+await Still()
+"""
+PAINTED = """
+from streamlib.widgets.painter import painter
+from tests.widgets.test_painter import whereabouts
+print((await painter().paint(whereabouts, 1))[0])
+"""
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
@@ -160,6 +171,26 @@ def test_running_the_cell_again_stops_the_view_that_still_runs(kernel: Any) -> N
     click(kernel, button)
     second.until(lambda: second.of("update_display_data"))
     assert kernel(LEFT).finish().text == NOTHING_LEFT
+
+
+def test_a_picture_that_does_not_change_is_not_sent_again(kernel: Any) -> None:
+    cell = kernel(STILL).finish()
+    assert "drawn once" in str(cell.of("comm_open"))
+    frames = [content["data"] for content in cell.of("comm_msg") if "drawn once" in str(content["data"])]
+    assert frames == []
+    assert "drawn once" in cell.picture["text/html"]
+
+
+def test_a_kernel_that_ends_takes_the_painter_along() -> None:
+    manager, client = start_new_kernel(kernel_name="python3")
+    try:
+        cell = Cell(client, client.execute(PAINTED)).finish()
+        pid = int(cell.text)
+        assert psutil.pid_exists(pid)
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
+    assert psutil.wait_procs([psutil.Process(pid)] if psutil.pid_exists(pid) else [], timeout=30)[1] == []
 
 
 def test_a_finished_view_shows_its_picture_again(kernel: Any) -> None:

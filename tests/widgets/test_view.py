@@ -1,4 +1,7 @@
 import asyncio
+import os
+import signal
+import sys
 import threading
 import time
 from time import perf_counter
@@ -6,6 +9,7 @@ from time import perf_counter
 import pytest
 
 from streamlib.widgets import view
+from streamlib.widgets.painter import painter
 from streamlib.widgets.view import FRAMES_PER_SECOND, View
 
 from .scripted import until
@@ -40,6 +44,45 @@ class Count(View):
 def draw_slowly(scene: object) -> str:
     time.sleep(0.1)
     return str(scene)
+
+
+class Slow(Count):
+    draw = staticmethod(draw_slowly)
+
+
+def draw_whereabouts(scene: object) -> str:
+    return str(os.getpid())
+
+
+class Whereabouts(Count):
+    draw = staticmethod(draw_whereabouts)
+
+
+def draw_badly(scene: tuple[int, float | None]) -> str:
+    raise LookupError("no <colour>")
+
+
+class Bad(Count):
+    draw = staticmethod(draw_badly)
+
+
+def draw_still(scene: str) -> str:
+    return scene
+
+
+class Still(View):
+    """Half a second in which nothing changes."""
+
+    draw = staticmethod(draw_still)
+
+    async def receive(self) -> None:
+        await asyncio.sleep(0.5)
+
+    def scene(self, now: float | None) -> str:
+        return "drawn once"
+
+    def text(self) -> str:
+        return "nothing"
 
 
 class FakeScreen:
@@ -92,9 +135,6 @@ async def test_frames_are_drawn_while_receive_waits_and_no_faster_than_the_cap(c
 
 
 async def test_a_slow_frame_makes_the_next_one_later(cell: list[int]) -> None:
-    class Slow(Count):
-        draw = staticmethod(draw_slowly)
-
     slow = Slow()
     began = perf_counter()
     slow.start()
@@ -102,6 +142,92 @@ async def test_a_slow_frame_makes_the_next_one_later(cell: list[int]) -> None:
     slow.over.set()
     await slow
     assert slow.frames <= (perf_counter() - began) / 0.2 + 4  # each costs 0.1 s and then 0.1 s of rest
+
+
+async def test_pictures_are_drawn_by_the_painter_but_for_the_first(cell: list[int]) -> None:
+    view = Whereabouts()
+    view.start()
+    await until(lambda: view.frames > 3)
+    view.over.set()
+    await view
+    here, *others = view._screen.shown
+    assert here == str(os.getpid())
+    assert set(others) == {str(painter().pid)}
+
+
+async def test_the_first_picture_is_shown_before_anything_is_received(cell: list[int]) -> None:
+    count = Count()
+    count.start()
+    assert count._screen.shown == ["frame 1"]
+    count.stop()
+    await count
+
+
+async def test_a_slow_drawing_does_not_hold_up_receiving(cell: list[int]) -> None:
+    slow = Slow()
+    slow.html = lambda now: "first"  # this one is drawn here
+    slow.start()
+    await until(lambda: slow.frames >= 2)
+    loop, turns = asyncio.get_running_loop(), 0
+    end = loop.time() + 0.5
+    while loop.time() < end:
+        await asyncio.sleep(0.005)
+        turns += 1
+    assert turns > 20  # of 100; were it drawn here, five pictures would leave no time at all
+    slow.stop()
+    await slow
+
+
+async def test_a_drawing_that_fails_is_told_and_receiving_goes_on(cell: list[int]) -> None:
+    bad = Bad()
+    bad.start()
+    await until(lambda: len(bad._screen.shown) >= 2)
+    assert not bad._task.done()
+    bad.over.set()
+    await bad
+    first, moving, *_, final = bad._screen.shown
+    for picture in (first, moving, final):
+        assert "could not be drawn: LookupError: no &lt;colour&gt;" in picture
+    assert "in draw_badly" in moving
+    assert "all that came" in final
+    assert "all that came" not in moving
+
+
+async def test_a_painter_that_dies_costs_no_picture(cell: list[int]) -> None:
+    view = Whereabouts()
+    view.start()
+    await until(lambda: len(view._screen.shown) >= 2)
+    os.kill(painter().pid, signal.SIGKILL)
+    view.over.set()
+    await view
+    assert view._screen.shown[-1] == str(painter().pid)
+
+
+async def test_where_there_is_no_process_the_pictures_are_drawn_here(
+    cell: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    painter().close()
+    monkeypatch.setattr(sys, "platform", "emscripten")
+    view = Whereabouts()
+    view.start()
+    await until(lambda: view.frames > 3)
+    view.over.set()
+    await view
+    assert set(view._screen.shown) == {str(os.getpid())}
+    painter().close()
+
+
+async def test_stopped_twice_it_still_leaves_a_picture(cell: list[int]) -> None:
+    slow = Slow()
+    slow.html = lambda now: "drawn here"
+    slow.start()
+    await until(lambda: slow.frames >= 2)
+    slow.stop()
+    await asyncio.sleep(0.02)  # the last picture is being drawn
+    slow.stop()
+    await slow
+    assert slow._screen.shown[-1] == "drawn here"
+    assert tasks() == 0
 
 
 async def test_the_final_picture_is_the_last_and_no_frame_follows(cell: list[int]) -> None:
