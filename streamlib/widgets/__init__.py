@@ -5,6 +5,8 @@ environment names)::
 
     await Race("Why is the sky blue?", model=model.name)
     await Wire("Why is the sky blue?", model=model.name)
+    await Flow(source, redact(["secret"]), sentences, consume=speak)
+    await Retries("Why is the sky blue?", model=model.name, faults=["status=503", "cut-after=12"])
     await Board("Why is the sky blue?", model=model.name)
 
 `view.py` has what they share: how a view starts, stops, draws, and leaves a picture behind; `painter.py` is
@@ -18,19 +20,23 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .board import Board
+    from .flow import Flow
     from .lines import Lines
     from .race import Race
     from .rate_windows import windows
+    from .retries import Retries
     from .timeline import chunk_timeline, lanes
     from .view import View
     from .wire import Wire
 
-__all__ = ["Board", "Lines", "Race", "View", "Wire", "chunk_timeline", "lanes", "windows"]
+__all__ = ["Board", "Flow", "Lines", "Race", "Retries", "View", "Wire", "chunk_timeline", "lanes", "windows"]
 
 _MODULES = {
     "Board": "board",
+    "Flow": "flow",
     "Lines": "lines",
     "Race": "race",
+    "Retries": "retries",
     "View": "view",
     "Wire": "wire",
     "chunk_timeline": "timeline",

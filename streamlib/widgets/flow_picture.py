@@ -1,0 +1,339 @@
+"""The picture of a flow: the parts, what passes between them, and how their time goes. Lessons 3 and 4."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from html import escape
+from typing import Any, Literal
+
+from .. import drawing
+from ..palette import ERROR, FIRST_TOKEN, TOKEN, WAITING
+
+State = Literal["works", "not asked", "no input", "over"]
+STATES: tuple[State, ...] = ("works", "not asked", "no input")
+
+COLUMNS = 160  # of a part's time: a long run has wider ones, not more
+FIRST_WIDTH = 0.02  # seconds
+TICKS, AREA = 13, 22  # pixels: the marks of items stand above the area of states
+SHOWN = 60  # characters of an item
+MEMORY = 10_000  # characters that a part took, to find there what it gave
+
+WORKS = f'<span style="color:{TOKEN}">■</span>'
+NO_INPUT = f'<span style="color:{WAITING}">━</span>'
+HEADS = (f"{WORKS} works", "□ not asked", f"{NO_INPUT} no input")
+HELP = (
+    f"{WORKS} The part works. &nbsp; □ It could go on, and nobody asks it: it waits for the part below it. "
+    f"&nbsp; {NO_INPUT} It has asked, and waits for the part above it. &nbsp; "
+    f'<span style="color:{FIRST_TOKEN}">◆</span> <b style="color:{TOKEN}">❘</b> It hands on its first item, '
+    "another one."
+)
+
+
+@dataclass(slots=True)
+class Link:
+    """What has passed from one part to the next."""
+
+    asked: bool = False  # the next part has asked for an item, and has none yet
+    items: int = 0
+    amount: int = 0  # characters where all is text, else items
+    is_text: bool = True
+    first: float | None = None
+    last: str = ""  # the newest item, as a picture shows it
+
+    def count(self, item: Any, now: float) -> None:
+        text = text_of(item)
+        self.is_text = self.is_text and text is not None
+        self.items += 1
+        self.amount += len(item) if isinstance(item, list) and text is None else len(text or "-")
+        self.last = (item if isinstance(item, str) else repr(item))[: SHOWN + 1]
+        if self.first is None:
+            self.first = now
+
+
+def text_of(item: Any) -> str | None:
+    """The text in an item: a str, all of a list, the first of a tuple as in (text, number); else None."""
+    if isinstance(item, str):
+        return item
+    if isinstance(item, tuple) and item:
+        return text_of(item[0])
+    if isinstance(item, list) and item:
+        texts = [text_of(part) for part in item]
+        return None if None in texts else "".join(texts)  # type: ignore[arg-type]
+    return None
+
+
+class Strip:
+    """A part's time in columns: the seconds of each in which it worked or was not asked, and its items."""
+
+    __slots__ = ("items", "unasked", "width", "works")
+
+    def __init__(self) -> None:
+        self.width = FIRST_WIDTH
+        self.works = array("f", [0.0] * COLUMNS)
+        self.unasked = array("f", [0.0] * COLUMNS)
+        self.items = array("L", [0] * COLUMNS)
+
+    def add(self, state: State, start: float, end: float) -> None:
+        self._make_room(end)
+        if state in ("works", "not asked"):
+            columns = self.works if state == "works" else self.unasked
+            for column in range(int(start / self.width), int(end / self.width) + 1):
+                inside = min(end, (column + 1) * self.width) - max(start, column * self.width)
+                columns[column] += max(inside, 0.0)
+
+    def mark(self, at: float) -> None:
+        self._make_room(at)
+        self.items[int(at / self.width)] += 1
+
+    def _make_room(self, at: float) -> None:
+        while at >= self.width * COLUMNS:
+            self.width *= 2
+            for name in ("works", "unasked", "items"):
+                old = getattr(self, name)
+                pairs = [a + b for a, b in zip(old[::2], old[1::2], strict=True)]
+                setattr(self, name, array(old.typecode, pairs + [0] * (COLUMNS // 2)))
+
+
+@dataclass(slots=True)
+class Part:
+    """The source, a stage, or the reader: what it took and gave, and how its time went, in seconds."""
+
+    name: str
+    above: Link | None
+    below: Link | None
+    opening: bool = False  # the source is being opened: it works, though nobody has asked yet
+    over: bool = False
+    done: int = 0  # items that the reader is done with
+    kept_text: str = ""  # what it took after the last text that it gave, as far as the two can be compared
+    most_kept: int = 0
+    is_sure: bool = True  # kept_text is what it seems
+    error: str = ""
+    seconds: dict[str, float] = field(
+        default_factory=lambda: {"works": 0.0, "not asked": 0.0, "no input": 0.0}
+    )
+    strip: Strip = field(default_factory=Strip)
+    settled: float = 0.0  # the instant up to which its time is booked
+
+    @property
+    def state(self) -> State:
+        if self.over:
+            return "over"
+        if self.above is not None and self.above.asked:
+            return "no input"
+        return "works" if self.below is None or self.below.asked or self.opening else "not asked"
+
+    def settle(self, now: float) -> None:
+        """Book the time up to now to the state it was in."""
+        state = self.state
+        if state != "over":
+            self.seconds[state] += now - self.settled
+            self.strip.add(state, self.settled, now)
+            self.settled = now
+
+    @property
+    def taken(self) -> int | None:
+        """Items it took; None for the source."""
+        return None if self.above is None else self.above.items
+
+    @property
+    def given(self) -> int | None:
+        """Items it handed on; None for the reader."""
+        return None if self.below is None else self.below.items
+
+    @property
+    def kept(self) -> int | None:
+        """How much it took and has not passed on: held back, or left out. None where the two do not
+        compare."""
+        if self.above is None or self.below is None or self.above.is_text != self.below.is_text:
+            return None
+        return len(self.kept_text) if self.above.is_text else max(self.above.amount - self.below.amount, 0)
+
+    def amount(self, number: int) -> str:
+        """So many characters, or items."""
+        unit = "item" if self.above is None or not self.above.is_text else "character"
+        return f"{number} {unit}{'s' * (number != 1)}"
+
+    def took(self, item: Any) -> None:
+        self.kept_text = (self.kept_text + (text_of(item) or ""))[-MEMORY:]
+
+    def gave(self, item: Any) -> None:
+        """Find what it gave in what it took. Text that was changed on the way counts by its length until text
+        that was not changed follows it."""
+        text = text_of(item) or ""
+        at = self.kept_text.find(text)
+        self.is_sure = at >= 0
+        self.kept_text = self.kept_text[max(at, 0) + len(text) :]
+
+    def asks(self) -> None:
+        """It asks for input: what it still has, it holds back."""
+        if self.is_sure and self.kept:
+            self.most_kept = max(self.most_kept, self.kept)
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """What a picture of a flow shows: the parts from the source to the reader, after `clock` seconds."""
+
+    parts: Sequence[Part]
+    clock: float
+    live: bool
+    stopped: bool
+
+
+def draw_flow(scene: Scene) -> str:
+    """A row for each part: its box, its time, its shares; between two rows what passes there."""
+    span = drawing.time_span(scene.clock, live=scene.live)
+    title = "<b>Flow</b>: items go down, requests go up"
+    head = f'<div>{title}<span style="float:right;font-size:22px">{scene.clock:.1f} s</span></div>'
+    heads = "".join(f'<div style="text-align:right;white-space:nowrap">{head}</div>' for head in HEADS)
+    cells = [f"<div></div><div></div>{heads}"]
+    for part in scene.parts:
+        cells.append(_box(part, scene) + _time(part, scene, span) + _shares(part, scene))
+        if part.below is not None:
+            cells.append(_between(part.below, scene))
+    cells.append(f"<div></div>{drawing.svg(22, 'seconds since the start', [drawing.axis(span, 2)])}")
+    columns = "grid-template-columns:minmax(120px,26%) 1fr repeat(3,auto);column-gap:12px;align-items:center"
+    grid = f'<div style="display:grid;{columns};margin:4px 0">{"".join(cells)}</div>'
+    result = "" if scene.live else drawing.lines(meaning(scene))
+    return drawing.frame(head, grid, result, f'<div style="font-size:12px;opacity:0.85">{HELP}</div>')
+
+
+def _box(part: Part, scene: Scene) -> str:
+    """The name of a part, what it counts, and what it does now."""
+    edge = f"border-left:5px solid {TOKEN};" if part.state == "works" else ""
+    words, style = str(part.state) if scene.live else "", "opacity:0.8"
+    if part.kept:
+        words = f"not passed on: {part.amount(part.kept)}"
+        if part.kept_text:
+            words += f" {part.kept_text[:SHOWN]!r}"
+    if part.error:
+        edge, style = f"border:1px solid {ERROR};", f"color:{ERROR};font-weight:bold"
+        words = f"✗ {part.error}"
+    one_line = "white-space:nowrap;overflow:hidden;text-overflow:ellipsis"
+    return (
+        '<div style="border:1px solid var(--jp-border-color1,#999);border-radius:4px;'
+        f'{edge}padding:1px 8px;min-width:0" title="{escape(words)}">'
+        f'<div style="{one_line}"><b>{escape(part.name)}</b> &nbsp;{counts(part)}</div>'
+        f'<div style="{one_line};font-size:12px;{style}">{escape(words) or "&nbsp;"}</div></div>'
+    )
+
+
+def _between(link: Link, scene: Scene) -> str:
+    """What passes from one part to the next: the newest item downwards, a request upwards."""
+    request = f'<b style="color:{TOKEN}">▲</b>' if link.asked else '<span style="opacity:0.3">▲</span>'
+    words = link.last[:SHOWN] + ("…" if len(link.last) > SHOWN else "")
+    return (
+        '<div style="grid-column:1/-1;font-size:11px;line-height:16px;padding-left:14px;white-space:nowrap;'
+        f'overflow:hidden;text-overflow:ellipsis">{request} ▼ '
+        f'<code style="background:none;font-size:11px;white-space:pre">{escape(words)}</code></div>'
+    )
+
+
+def _time(part: Part, scene: Scene, span: float) -> str:
+    """A part's time from left to right: the share of each state, and a mark for each item it handed on."""
+    strip, height = part.strip, TICKS + AREA
+    end = part.settled
+    solid = _area([(works, 0.0) for works in strip.works], strip.width, end, span)
+    both = _area(list(zip(strip.works, strip.unasked, strict=True)), strip.width, end, span)
+    ticks = "".join(
+        f"M{1000 * (column + 0.5) * strip.width / span:.1f} 3v{TICKS - 6}"
+        for column, items in enumerate(strip.items)
+        if items
+    )
+    thin = 'vector-effect="non-scaling-stroke"'
+    paths = (
+        f'<svg width="100%" height="{height}" viewBox="0 0 1000 {height}" preserveAspectRatio="none">'
+        f'<path d="M0 {height - 1}H{1000 * end / span:.1f}" stroke="{WAITING}" stroke-width="2" {thin}/>'
+        f'<path d="{both}" fill="currentColor" fill-opacity="0.08" stroke="currentColor" '
+        f'stroke-opacity="0.55" {thin}/><path d="{solid}" fill="{TOKEN}"/>'
+        f'<path d="{ticks}" stroke="{TOKEN}" stroke-width="2.5" {thin}/></svg>'
+    )
+    parts = [paths]
+    if part.below is not None and part.below.first is not None:
+        parts.append(
+            drawing.shape(drawing.DIAMOND, part.below.first, span, 7, FIRST_TOKEN, title="first item")
+        )
+    if part.error:
+        parts.append(drawing.shape(drawing.CROSS, end, span, TICKS + AREA / 2, ERROR, title=part.error))
+    return f"<div>{drawing.svg(height, f'{part.name}: {shares(part, scene.clock)}', parts)}</div>"
+
+
+def _area(columns: Sequence[tuple[float, float]], width: float, end: float, span: float) -> str:
+    """The outline of shares that stand on the ground line, one step for each column of time."""
+    path, before = "", 0.0
+    for column, seconds in enumerate(columns):
+        start = column * width
+        if start >= end:
+            break
+        share = min(sum(seconds) / min(width, end - start), 1.0)
+        height = round(share * AREA * 2) / 2
+        if height != before:
+            x, top = 1000 * start / span, TICKS + AREA
+            path += f"{'H' if path else 'M'}{x:.1f}{'' if path else f' {top}'}V{top - height:g}"
+            before = height
+    return path + f"H{1000 * end / span:.1f}V{TICKS + AREA}Z" if path else ""
+
+
+def _shares(part: Part, scene: Scene) -> str:
+    most = max(part.seconds.values())
+    cells = ""
+    for state in STATES:
+        seconds = part.seconds[state]
+        bold = "font-weight:bold" if seconds == most and most else "opacity:0.75"
+        cells += f'<div style="text-align:right;{bold}">{percent(seconds, scene.clock)}</div>'
+    return cells
+
+
+# -- in words --------------------------------------------------------------------------------------------
+
+
+def percent(seconds: float, clock: float) -> str:
+    return f"{100 * seconds / clock:.0f} %" if clock else "-"
+
+
+def shares(part: Part, clock: float) -> str:
+    return ", ".join(f"{state} {percent(seconds, clock)}" for state, seconds in part.seconds.items())
+
+
+def counts(part: Part) -> str:
+    """What a box counts: items in and out."""
+    if part.above is None:
+        return f"out {part.given}"
+    return f"in {part.taken}, out {part.given}" if part.below is not None else f"read {part.taken}"
+
+
+def rows(scene: Scene) -> list[tuple[str, ...]]:
+    """The numbers of all parts; the first row is the head."""
+    head = ("", "in", "out", *STATES, "not passed on, at most")
+    body = [
+        (
+            part.name,
+            "-" if part.taken is None else str(part.taken),
+            "-" if part.given is None else str(part.given),
+            *(percent(part.seconds[state], scene.clock) for state in STATES),
+            "-" if part.kept is None else part.amount(part.most_kept),
+        )
+        for part in scene.parts
+    ]
+    return [head, *body]
+
+
+def meaning(scene: Scene) -> list[str]:
+    """What the numbers say, one sentence each; true whatever they are."""
+    lines = []
+    busiest = max(scene.parts, key=lambda part: part.seconds["works"])
+    if scene.clock:
+        share = percent(busiest.seconds["works"], scene.clock)
+        lines.append(
+            f"{busiest.name} worked most: {share} of {drawing.seconds(scene.clock)}. "
+            "Who wants it faster begins there."
+        )
+    for part in scene.parts:
+        if part.most_kept:
+            lines.append(f"{part.name} held back or left out up to {part.amount(part.most_kept)} at a time.")
+    lines += [f"{part.name}: {part.error}" for part in scene.parts if part.error]
+    if scene.stopped:
+        lines.append("Stopped before the end.")
+    return lines
