@@ -8,7 +8,7 @@ waits for is the part below it, and that is backpressure. Otherwise it *works*.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from functools import partial
 from inspect import isawaitable
@@ -59,15 +59,16 @@ class Flow(view.View):
 
     async def receive(self) -> None:
         source, reader = self.parts[0], self.parts[-1]
+        culprit = source  # who raised an error that no meter has seen
         self._started = perf_counter()
         try:
             async with AsyncExitStack() as stack:
-                source.opening = True
+                self._ask_all(True)  # until the source is open, it works and the others have no input
                 stream: Any = await self._source if isawaitable(self._source) else self._source
                 if hasattr(stream, "__aenter__"):
                     stream = await stack.enter_async_context(stream)
-                self._settle(source)
-                source.opening = False
+                self._ask_all(False)
+                culprit = reader
                 stages = [self._metered(*pair) for pair in zip(self._stages, self.parts[1:], strict=False)]
                 chain = pipe(self._meter(source, stream), *stages)
                 async for item in await stack.enter_async_context(chain):
@@ -75,21 +76,26 @@ class Flow(view.View):
                         result = self._consume(item)
                         if isawaitable(result):
                             await result
-                    reader.strip.mark(self.clock())
                     reader.done += 1
+                    reader.strip.mark(self.settle(reader))
         except Exception as error:
-            self._failed(reader, error)
+            self.failed(culprit, error)
             raise
         finally:
             self._ended = perf_counter()
+            self.settle(*self.parts)
             for part in self.parts:
-                self._over(part)
+                part.over = True
 
     def _metered(self, stage: Callable[[Any], Any], part: Part) -> Callable[[Any], Any]:
         """The same stage, with a meter behind it."""
 
         def metered(stream: AsyncIterable[Any]) -> Any:
-            return self._meter(part, stage(stream))
+            try:
+                return self._meter(part, stage(stream))
+            except Exception as error:
+                self.failed(part, error)
+                raise
 
         metered.__qualname__ = getattr(stage, "__qualname__", repr(stage))  # for pipe's error messages
         return metered
@@ -100,34 +106,35 @@ class Flow(view.View):
 
     # -- what the meters note ----------------------------------------------------------------------------
 
-    def clock(self, now: float | None = None) -> float:
-        """Seconds since the start; it stands still after the end."""
-        if self._started is None:
-            return 0.0
-        return (self._ended or now or perf_counter()) - self._started
+    def _ask_all(self, asked: bool) -> None:
+        self.settle(*self.parts)
+        for part in self.parts[1:]:
+            assert part.above is not None
+            part.above.asked = asked
 
-    def _settle(self, *parts: Part) -> None:
-        """Book the time since the last change to the state in which each part was."""
-        now = self.clock()
+    def settle(self, *parts: Part) -> float:
+        """Book the time since the last change to the state in which each part was; the seconds till now."""
+        now = self._clock()
         for part in parts:
             part.settle(now)
+        return now
 
-    def _over(self, part: Part) -> None:
-        self._settle(part)
+    def failed(self, part: Part, error: Exception) -> None:
+        """Note the first error, at the part that raised it: the parts below it only pass it on."""
+        self.settle(part)
         part.over = True
-
-    def _failed(self, part: Part, error: Exception) -> None:
-        """Note the first error, with the part that raised it; the parts below only pass it on."""
         if self.error is None:
             self.error = error
             part.error = f"{type(error).__name__}: {error}"
 
+    def _clock(self) -> float:
+        """Seconds since the start; it stands still after the end."""
+        return 0.0 if self._started is None else (self._ended or perf_counter()) - self._started
+
     # -- what it looks like ------------------------------------------------------------------------------
 
     def scene(self, now: float | None) -> Scene:
-        if now is not None:
-            self._settle(*self.parts)
-        return Scene(self.parts, self.clock(now), now is not None, self.stopped)
+        return Scene(self.parts, self.settle(*self.parts), now is not None, self.stopped)
 
     def text(self) -> str:
         scene = self.scene(None)
@@ -149,9 +156,9 @@ class _Meter:
     def __init__(self, flow: Flow, part: Part, stream: AsyncIterable[Any]) -> None:
         assert part.below is not None
         self._flow = flow
-        self._part = part
         self._link = part.below
-        self._both = (part, flow.parts[flow.parts.index(part) + 1])
+        self._above = part
+        self._below = flow.parts[flow.parts.index(part) + 1]
         self._items = aiter(stream)
         self._owned: Chain[Any] = Chain(self._items, stream)
 
@@ -159,42 +166,46 @@ class _Meter:
         return self
 
     async def __anext__(self) -> Any:
-        flow, link = self._flow, self._link
-        part, reader = self._both
-        flow._settle(*self._both)
+        flow, link, above, below = self._flow, self._link, self._above, self._below
+        flow.settle(above, below)
         link.asked = True
-        reader.asks()
+        below.asks()
         try:
             item = await anext(self._items)
         except StopAsyncIteration:
-            flow._over(part)
+            flow.settle(above, below)
+            above.over = True
             raise
         except Exception as error:
-            flow._failed(part, error)
-            flow._over(part)
+            flow.failed(above, error)
             raise
         finally:
-            flow._settle(*self._both)
+            now = flow.settle(above, below)
             link.asked = False
-        now = flow.clock()
         link.count(item, now)
-        part.strip.mark(now)
-        part.gave(item)
-        reader.took(item)
+        above.strip.mark(now)
+        above.gave(item)
+        below.took(item)
         return item
 
     async def aclose(self) -> None:
         try:
             await self._owned.aclose()
         finally:
-            self._flow._over(self._part)
+            self._flow.settle(self._above)
+            self._above.over = True
 
 
 def name_of(part: Any) -> str:
     """What a reader calls a stage or a source: ``upper``, ``redact``, ``take(n=5)``, ``ChatStream``."""
     if isinstance(part, partial):
-        settings = [*map(repr, part.args), *(f"{name}={value!r}" for name, value in part.keywords.items())]
+        settings = [*map(_setting, part.args), *(f"{k}={_setting(v)}" for k, v in part.keywords.items())]
         return f"{name_of(part.func)}({', '.join(settings)})"
-    words: Sequence[str] = getattr(part, "__qualname__", type(part).__name__).split(".")
-    # redact(…) gives a function called redact.<locals>.stage
-    return words[-3] if words[-2:] == ["<locals>", "stage"] and len(words) > 2 else words[-1]
+    words: list[str] = getattr(part, "__qualname__", type(part).__name__).split(".")
+    # redact(…) gives a function whose name is redact.<locals>.stage
+    return words[-3] if len(words) > 2 and words[-2:] == ["<locals>", "stage"] else words[-1]
+
+
+def _setting(value: Any) -> str:
+    words = name_of(value) if callable(value) else repr(value)
+    return words if len(words) <= 20 else words[:20] + "…"

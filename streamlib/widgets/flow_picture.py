@@ -103,7 +103,6 @@ class Part:
     name: str
     above: Link | None
     below: Link | None
-    opening: bool = False  # the source is being opened: it works, though nobody has asked yet
     over: bool = False
     done: int = 0  # items that the reader is done with
     kept_text: str = ""  # what it took after the last text that it gave, as far as the two can be compared
@@ -122,7 +121,7 @@ class Part:
             return "over"
         if self.above is not None and self.above.asked:
             return "no input"
-        return "works" if self.below is None or self.below.asked or self.opening else "not asked"
+        return "works" if self.below is None or self.below.asked else "not asked"
 
     def settle(self, now: float) -> None:
         """Book the time up to now to the state it was in."""

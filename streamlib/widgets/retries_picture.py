@@ -16,8 +16,8 @@ LINE = 30  # where the line of a lane is
 LEGEND = (
     f'┈ connecting &nbsp; <span style="color:{WAITING}">━</span> waiting for the server &nbsp; '
     f'○ it answers &nbsp; <span style="color:{FIRST_TOKEN}">◆</span> first text &nbsp; '
-    f'<span style="color:{TOKEN}">▮</span> more text &nbsp; <span style="color:{ERROR}">✗</span> fault &nbsp; '
-    "╌ backoff: it waits to ask again"
+    f'<span style="color:{TOKEN}">▮</span> more text &nbsp; '
+    f'<span style="color:{ERROR}">✗</span> fault &nbsp; ╌ backoff: it waits to ask again'
 )
 HELP = "Each row is one attempt. It begins where the wait after the one above it ends."
 
