@@ -49,6 +49,7 @@ class Ask:
             # identity: compressed bytes would show nothing on a ruler of bytes
             headers={"Authorization": f"Bearer {key}", "Accept-Encoding": "identity", **(self.headers or {})},
             timeout=TIMEOUT,
+            limits=httpx2.Limits(),  # none: a board may open hundreds of streams at once
         )
 
     def body(self, *, stream: bool) -> dict[str, Any]:

@@ -155,7 +155,7 @@ class Cloud(Panel):
     width = 580
 
     def limits(self, scene: Scene) -> Point:
-        points = [p for g in scene.groups for p in (*g.done, *g.streaming, *g.failed, *g.invalid)]
+        points = [p for g in scene.groups for p in (*g.done, *g.streaming, *g.failed, *g.faint)]
         waits = [wait for group in scene.groups for wait in group.waiting]
         right = max([point[0] for point in points] + waits, default=0.0)
         return nice(1.05 * right, 0.5), nice(1.1 * max((point[1] for point in points), default=0.0), 50)
@@ -163,7 +163,7 @@ class Cloud(Panel):
     def put(self, axes: Axes, scene: Scene) -> Iterator[Artist]:
         for place, group in enumerate(scene.groups):
             colour, (mark, _) = look(place)
-            yield _marks(axes, group.invalid, mark, color=colour, alpha=0.25, markersize=6)
+            yield _marks(axes, group.faint, mark, color=colour, alpha=0.25, markersize=6)
             yield _marks(axes, group.done, mark, color=colour, alpha=0.8, markersize=6.5)
             hollow = {"markerfacecolor": "none", "markeredgewidth": 1.8, "markersize": 8}
             yield _marks(axes, group.streaming, mark, color=colour, **hollow)
@@ -281,7 +281,8 @@ def _legend() -> str:
         ("currentColor", "●", "done"),
         ("currentColor", "○", "still streaming: it moves"),
         (WAITING, "┃", "waiting: its clock to the first token runs"),
-        (ERROR, "✕", "failed: counts nowhere"),
+        (ERROR, "✕", "failed"),
+        (WAITING, "●", "faint: stopped or invalid; like those that failed, in no number"),
     )
     words = " &emsp; ".join(
         f'<span style="color:{colour}">{sign}</span> {word}' for colour, sign, word in signs

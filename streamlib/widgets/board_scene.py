@@ -27,7 +27,7 @@ class Group:
     streaming: tuple[Point, ...]
     waiting: tuple[float, ...]  # the seconds that each has waited
     failed: tuple[Point, ...]
-    invalid: tuple[Point, ...]
+    faint: tuple[Point, ...]  # of invalid runs, and stopped: shown, counted nowhere
     rates: tuple[Point, ...]  # tokens/s of all streams of its last run, over the seconds of the run
 
 
@@ -53,15 +53,15 @@ def _group(summary: Summary, runs: Sequence[Run], loads: Sequence[Load]) -> Grou
     same = [run for run in runs if run.label == summary.label]
     done: list[Point] = []
     failed: list[Point] = []
-    invalid: list[Point] = []
+    faint: list[Point] = []
     for run in same:
         for result in run.results:
             stats = result.stats
             point = (stats.ttft or stats.end_to_end or 0.0, stats.output_rate or 0.0)
             if result.failed:
                 failed.append(point)
-            elif not result.error and stats.ttft is not None:
-                (done if run.valid else invalid).append(point)
+            elif stats.ttft is not None:
+                (done if run.valid and not result.error else faint).append(point)
     streaming: list[Point] = []
     waiting: list[float] = []
     for load in loads:
@@ -79,7 +79,7 @@ def _group(summary: Summary, runs: Sequence[Run], loads: Sequence[Load]) -> Grou
         tuple(streaming),
         tuple(waiting),
         tuple(failed),
-        tuple(invalid),
+        tuple(faint),
         same[-1].rates,
     )
 
