@@ -40,10 +40,12 @@ class Line:
     started: float | None = None
     first: float | None = None
     ended: float | None = None
+    whole: bool = False
     head: str = ""
     tail: str = ""
     error: str = ""
     note: str = ""
+    cost: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,17 +71,20 @@ def draw_lines(scene: Scene) -> str:
     """For each answer its words, and below them when it waited and wrote, all on one time axis."""
     clock = (scene.now or scene.over) - scene.begun
     span = drawing.time_span(max(clock, 0.1), live=scene.now is not None)
-    rows = [_row(line, scene, span) for line in scene.lines]
-    done = sum(line.ended is not None and not line.error for line in scene.lines)
+    names = min(max((len(line.name) for line in scene.lines), default=0), 30)
+    rows = [_row(line, names, scene, span) for line in scene.lines]
+    done = sum(line.whole for line in scene.lines)
     failed = sum(bool(line.error) for line in scene.lines)
     counts = f"<b>{done} of {len(scene.lines)}</b> done" + (f", {failed} failed" if failed else "")
+    if spent := sum(line.cost for line in scene.lines):
+        counts += f", {spent:g} spent"
     axis = drawing.svg(22, "time axis", [drawing.axis(span, 1)])
     legend = f'<div style="font-size:12px">{LEGEND} &nbsp; {counts} after {drawing.seconds(clock)}</div>'
     return drawing.frame(*rows, axis, legend)
 
 
-def _row(line: Line, scene: Scene, span: float) -> str:
-    grid = "display:grid;grid-template-columns:11em minmax(0,1fr) auto;column-gap:10px"
+def _row(line: Line, names: int, scene: Scene, span: float) -> str:
+    grid = f"display:grid;grid-template-columns:{0.6 * names + 0.5:.1f}em minmax(0,1fr) auto;column-gap:10px"
     name = f'<b style="overflow:hidden;text-overflow:ellipsis;white-space:nowrap">{escape(line.name)}</b>'
     note = f'<span style="opacity:0.7">{escape(line.note)}</span>'
     return f'<div style="{grid};margin-top:3px">{name}{_words(line)}{note}</div>{_lane(line, scene, span)}'
@@ -155,12 +160,14 @@ class Lines(View):
         line = self._lines[name]
         line.ended = perf_counter()
         line.note = note
+        line.whole = error is None
         if error is not None:
             line.error = f"{type(error).__name__}: {error}"
 
     def keep(self, result: Any) -> None:
         """The same from a `streamlib.batch.Result`."""
         line = self._lines[result.key]
+        line.cost = result.cost
         if line.started is None:  # it was there before
             line.head = line.tail = result.text[:SHOWN]
         self.end(result.key, result.error, f"{result.usage.output} tokens" if result.usage else "")
@@ -175,7 +182,7 @@ class Lines(View):
             self._over = perf_counter()
             for line in self._lines.values():
                 if line.started is not None and line.ended is None:
-                    line.ended, line.note = self._over, "stopped"
+                    line.ended, line.note = self._over, "unfinished"
 
     def scene(self, now: float | None) -> Scene:
         return Scene(list(self._lines.values()), self._begun, now, self._over)

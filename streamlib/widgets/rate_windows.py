@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from .. import drawing
 from ..palette import ERROR, EXPECTED, TOKEN
 
-LANE = 58  # pixels of height
+STEP = 5  # pixels: what leaves at the same time is stacked
 
 
 def worst_window(instants: Sequence[float], seconds: float) -> tuple[float, int]:
@@ -20,6 +20,15 @@ def worst_window(instants: Sequence[float], seconds: float) -> tuple[float, int]
     counts = [(sum(at <= other < at + seconds for other in instants), -at) for at in instants]
     most, at = max(counts, default=(0, 0.0))
     return -at, most
+
+
+def stacked(instants: Sequence[float], span: float) -> list[tuple[float, int]]:
+    """Each instant with its level: marks that would lie on each other stand on each other."""
+    piles: list[tuple[float, int]] = []
+    for at in instants:
+        foot, level = next(((foot, level) for foot, level in piles[-1:] if at - foot < span / 120), (at, -1))
+        piles.append((foot, level + 1))
+    return piles
 
 
 def windows(times: Mapping[str, Sequence[float]], *, seconds: float, limit: int) -> Windows:
@@ -38,22 +47,24 @@ class Windows:
     def _repr_html_(self) -> str:
         last = max((at for instants in self.times.values() for at in instants), default=0.0)
         span = drawing.nice_span(max(last, self.seconds))
+        piles = {name: stacked(instants, span) for name, instants in self.times.items()}
+        height = STEP * max((level + 1 for pile in piles.values() for _, level in pile), default=1) + 6
         parts: list[str] = []
         base = 0
         for name, instants in self.times.items():
-            base += LANE
+            base += height + 30
             start, count = worst_window(instants, self.seconds)
             colour = ERROR if count > self.limit else EXPECTED
-            parts.append(drawing.note("0", base - 34, f"{name}: {self._words(count)}"))
+            parts.append(drawing.note("0", base - height - 6, f"{name}: {self._words(count)}"))
             parts.append(
-                f'<rect x="{drawing.percent(start, span)}" y="{base - 26}" height="24" rx="3" '
+                f'<rect x="{drawing.percent(start, span)}" y="{base - height}" height="{height}" rx="3" '
                 f'width="{drawing.percent(self.seconds, span)}" fill="{colour}" fill-opacity="0.25" '
                 f'stroke="{colour}"/>'
             )
-            for at in instants:
-                x = drawing.percent(at, span)
-                parts.append(f'<rect x="{x}" y="{base - 22}" width="3" height="16" fill="{TOKEN}"/>')
-        return drawing.frame(drawing.svg(base + 34, repr(self), [*parts, drawing.axis(span, base + 10)]))
+            for at, level in piles[name]:
+                x, y = drawing.percent(at, span), base - 3 - STEP * (level + 1)
+                parts.append(f'<rect x="{x}" y="{y}" width="6" height="{STEP - 1}" fill="{TOKEN}"/>')
+        return drawing.frame(drawing.svg(base + 32, repr(self), [*parts, drawing.axis(span, base + 8)]))
 
     def _words(self, count: int) -> str:
         over = f", {count - self.limit} too many" if count > self.limit else ""

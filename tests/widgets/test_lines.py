@@ -82,7 +82,7 @@ async def test_of_a_long_answer_the_end_is_seen_while_it_arrives_and_the_beginni
     assert len(view.scene(None).lines[0].tail) <= SHOWN
 
 
-async def test_what_is_under_way_when_it_is_stopped_says_so() -> None:
+async def test_what_is_under_way_when_it_is_stopped_is_unfinished() -> None:
     async def work(view: Lines) -> None:
         view.begin("a")
         view.stop()
@@ -90,7 +90,8 @@ async def test_what_is_under_way_when_it_is_stopped_says_so() -> None:
 
     view = await Lines(["a", "b"], work)
     assert view.stopped
-    assert "stopped" in view.text()
+    assert "unfinished" in view.text()
+    assert "0 of 2" in view.html(None)
     assert "not asked" in view.text()
 
 
