@@ -44,8 +44,9 @@ class Attempt:
         """How it went, in a few words."""
         if self.ended is None:
             return "open"
+        count = len(self.pieces)
         if self.fault:
-            return f"{self.fault} after {len(self.pieces)} pieces of text" if self.pieces else self.fault
+            return f"{self.fault} after {count} piece{'s' * (count != 1)} of text" if count else self.fault
         return "complete" if self.complete else "closed by the reader"
 
 
@@ -222,10 +223,11 @@ def meaning(scene: Scene) -> list[str]:
         f"{drawing.seconds(total)} of {drawing.seconds(scene.clock)} went into waiting to ask again."
     ]
     length = sum(len(text) for _, text in scene.handed_on)
+    characters = f"{length} character{'s' * (length != 1)}"
     if scene.stopped:
         lines.append("Stopped before the end.")
     elif scene.error:
-        lines.append(f"It gave up after {length} characters: {scene.error}")
+        lines.append(f"It gave up after {characters}: {scene.error}")
     elif not scene.live:
-        lines.append(f"It came to the end: {length} characters in all.")
+        lines.append(f"It came to the end: {characters} in all.")
     return lines
