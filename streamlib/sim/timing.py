@@ -8,8 +8,10 @@ cent slow.
 from __future__ import annotations
 
 import math
+from bisect import bisect
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from random import Random
 
 from .model import Part, Piece
@@ -70,16 +72,18 @@ def pieces(
     No chunk crosses the end of a part, nor the ``break_at``-th token of the answer: a fault that strikes
     after N tokens strikes after N tokens, not N rounded up.
     """
-    sizes = range(1, len(profile.chunk) + 1)
+    likely = list(accumulate(profile.chunk))
     made = 0
     for index, part in enumerate(parts):
         start = 0
         while start < len(part.tokens):
-            size = rng.choices(sizes, profile.chunk)[0]
+            # as random.choices draws, which would add up the weights each time
+            size = bisect(likely, rng.random() * likely[-1], hi=len(likely) - 1) + 1
             if break_at is not None and made < break_at:
                 size = min(size, break_at - made)
             tokens = part.tokens[start : start + size]
-            at = [next(due) for _ in tokens][-1]
+            for _ in tokens:
+                at = next(due)
             yield Piece(at, index, tokens)
             start += size
             made += len(tokens)
