@@ -36,8 +36,7 @@ class Permit:
 
     def correct(self, tokens: int) -> None:
         """What it used, now that it is known. What was reserved beyond that is free for others at once."""
-        self.tokens = tokens
-        self._limiter.news.set()
+        self._limiter.correct(self, tokens)
 
 
 class RateLimiter:
@@ -61,8 +60,9 @@ class RateLimiter:
         self.requests = requests
         self.tokens = tokens
         self.seconds = seconds + MARGIN
-        self.news = asyncio.Event()  # a permit was corrected: look again before the time is up
-        self._log: deque[Permit] = deque()
+        self._log: deque[Permit] = deque()  # those that still count, the oldest first
+        self._used = 0  # tokens of all of them
+        self._corrected = asyncio.Event()  # look again before the time is up
         self._turn = asyncio.Lock()  # first come, first served
 
     async def acquire(self, tokens: int = 0) -> Permit:
@@ -75,24 +75,32 @@ class RateLimiter:
         clock = asyncio.get_running_loop().time
         async with self._turn:
             while (free_at := self._free_at(tokens, clock())) is not None:
-                self.news.clear()
+                self._corrected.clear()
                 with suppress(TimeoutError):
                     async with asyncio.timeout_at(free_at):
-                        await self.news.wait()
+                        await self._corrected.wait()
             permit = Permit(self, clock(), tokens)
             self._log.append(permit)
+            self._used += tokens
             return permit
+
+    def correct(self, permit: Permit, tokens: int) -> None:
+        """See `Permit.correct`."""
+        if self._log and permit.at >= self._log[0].at:  # else it has left the window, and counts no more
+            self._used += tokens - permit.tokens
+            self._corrected.set()
+        permit.tokens = tokens
 
     def _free_at(self, tokens: int, now: float) -> float | None:
         """The instant at which the next request fits as things stand; None: it fits now."""
         log = self._log
         while log and log[0].at + self.seconds <= now:
-            log.popleft()
+            self._used -= log.popleft().tokens
         leave = 0  # how many of the oldest have to leave the window first
         if self.requests is not None:
             leave = max(leave, len(log) + 1 - self.requests)
         if self.tokens is not None:
-            too_many = sum(permit.tokens for permit in log) + tokens - self.tokens
+            too_many = self._used + tokens - self.tokens
             freed = accumulate((permit.tokens for permit in log), initial=0)
             leave = max(leave, next(n for n, free in enumerate(freed) if free >= too_many))
         return log[leave - 1].at + self.seconds if leave else None
