@@ -227,8 +227,8 @@ async def test_cancelling_closes(provider: str) -> None:
                 pass
 
     task = asyncio.create_task(reader())
-    while not transport.simulator.stats.tokens_delivered:
-        await asyncio.sleep(0.01)  # noqa: ASYNC110
+    while not transport.simulator.stats.tokens_delivered:  # noqa: ASYNC110
+        await asyncio.sleep(0.01)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
@@ -247,6 +247,51 @@ async def test_a_generator_around_it_closes_it(provider: str) -> None:
     async with aclosing(shouting(text_deltas(await events_of(provider, transport), provider))) as loud:  # type: ignore[type-var]
         await anext(loud)
     assert transport.simulator.stats.streams_open == 0
+
+
+async def test_a_generator_below_google_s_is_closed_also_when_chunks_are_waiting() -> None:
+    closed = []
+
+    async def below() -> AsyncIterator[Any]:
+        try:
+            for text in "abcde":
+                part = Event(text=text, thought=None)
+                candidate = Event(content=Event(parts=[part]), finish_reason=None)
+                yield Event(candidates=[candidate], usage_metadata=None, prompt_feedback=None)
+            await asyncio.Event().wait()
+        finally:
+            closed.append("below")
+
+    held = below()  # as Google's response object does
+
+    async def above() -> AsyncIterator[Any]:
+        async for chunk in held:
+            yield chunk
+
+    async with text_deltas(above(), "google") as stream:
+        assert await anext(stream) == "a"
+    assert closed == ["below"]
+
+
+async def test_the_iterator_of_a_response_is_closed_as_well() -> None:
+    closed = []
+
+    class Response:
+        async def __aiter__(self) -> AsyncIterator[Any]:
+            try:
+                yield Event(
+                    choices=[Event(index=0, delta=Event(content="a"), finish_reason=None)], usage=None
+                )
+                await asyncio.Event().wait()
+            finally:
+                closed.append("iterator")
+
+        async def close(self) -> None:
+            closed.append("response")
+
+    async with text_deltas(Response(), "openai") as stream:
+        assert await anext(stream) == "a"
+    assert closed[:2] == ["iterator", "response"]
 
 
 @every_provider
