@@ -206,7 +206,7 @@ class Board:
                 clear=lambda: _call(loop, self.clear),
             )
             self._later(self._prepare(self._screen))
-        self._screen.show(frame(lines([self.text()])), self.text())
+        self._screen.show(frame(f"<pre>{escape(self.text())}</pre>"), self.text())
 
     async def _prepare(self, screen: Screen) -> None:
         """The first picture, and what the server has to choose from."""

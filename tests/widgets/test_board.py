@@ -9,6 +9,7 @@ import pickle
 import re
 from dataclasses import replace
 from pathlib import Path
+from statistics import median
 
 import pytest
 
@@ -322,13 +323,10 @@ async def test_how_late_it_sent_before_a_run_is_not_asked(sim_server: str) -> No
     assert stats["schedule_lag"]["frames"] < 20  # the six streams before sent 40
 
 
-@pytest.mark.parametrize(("late", "valid"), [(0.0005, True), (0.0021, False), (1.0, False)])
-async def test_a_run_on_a_busy_machine_is_invalid(late: float, valid: bool, sim_server: str) -> None:
-    run = await Board("Hi", model="sim-1", base_url=sim_server, max_tokens=20, headers=TYPICAL).run(
-        requests=2
-    )
-    for stats in run.streams:
-        assert 0.012 < stats.itl < 0.03  # about 50 tokens/s
+@pytest.mark.parametrize(("share", "valid"), [(0.0, True), (0.09, True), (0.11, False), (50, False)])
+async def test_a_run_on_a_busy_machine_is_invalid(share: float, valid: bool, sim_server: str) -> None:
+    run = await Board("Hi", model="sim-1", base_url=sim_server, max_tokens=5).run(requests=3, concurrency=3)
+    late = share * median(stats.itl for stats in run.streams)
     words = too_late(run, late)
     assert (words == "") == valid
     assert valid or f"{1000 * late:.1f} ms late (p99), more than 10%" in words
