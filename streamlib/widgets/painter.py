@@ -120,15 +120,14 @@ class Painter:
 
     def _serve(self) -> None:
         while (job := self._jobs.get()) is not None:
-            if not job.answer.done():  # else nobody waits for it any more
-                job.settle(self._talk(job))
+            job.settle(self._talk(job))
         self._forget()
 
     def _talk(self, job: _Job) -> tuple[str, Any]:
         """Send one request and read its answer; once more with a new process when this one is dead."""
         code: Any = None
         for _ in range(2):
-            if self._closed or job.answer.done():
+            if self._closed or job.answer.done():  # nobody waits for it any more
                 break
             if self._process is None:
                 try:

@@ -20,7 +20,8 @@ NAMES = ("reads", "events", "pieces of text")
 PANEL = 72  # pixels for the bytes of one mark, below the axis
 HELP = "From left to right: seconds since the request was sent. A gap is a pause, a tower came all at once."
 PANEL_STYLE = (
-    f"height:{PANEL}px;overflow:auto;white-space:pre-wrap;overflow-wrap:anywhere;"
+    f"box-sizing:border-box;height:{PANEL}px;overflow:auto;white-space:pre-wrap;overflow-wrap:anywhere;"
+    f"border-left:3px solid {WAITING};padding-left:8px;"
     "font:12px/1.45 var(--jp-code-font-family,monospace)"
 )
 # What a mark brought shows in the panel while the pointer is on it, and after a click until the next one.
@@ -65,14 +66,12 @@ class Scene:
 
 def draw_wire(scene: Scene) -> str:
     """Three rulers and a clock; in the end also their counts, and what they mean."""
-    head = drawing.head("Wire", "one streamed answer as it arrives", scene.clock)
+    head = drawing.head("Wire", "one streamed answer as it arrives", scene.clock) + drawing.reading_help(HELP)
     marks = scene.marks()
     if scene.live:
-        return drawing.frame(head, _rulers(scene, marks), drawing.reading_help(HELP))
-    parts = [drawing.lines(meaning(scene, marks))]
-    if marks[0]:
-        parts = [_rulers(scene, marks), drawing.reading_help(HELP), drawing.table(table(marks)), *parts]
-    return drawing.frame(head, *parts)
+        return drawing.frame(head, _rulers(scene, marks))
+    picture = _rulers(scene, marks) + drawing.table(table(marks)) if marks[0] else ""
+    return drawing.frame(head, picture, drawing.lines(meaning(scene, marks)))
 
 
 def _rulers(scene: Scene, marks: list[list[Mark]]) -> str:
