@@ -252,7 +252,8 @@ def _tool_choice(given: Any, tools: tuple[Tool, ...]) -> str:
         raise ApiError(400, "tool_choice is only allowed when tools are given.", param="tool_choice")
     if given in ("auto", "none", "required"):
         return str(given)
-    name = given.get("function", {}).get("name") if isinstance(given, dict) else None
+    function = given.get("function") if isinstance(given, dict) else None
+    name = function.get("name") if isinstance(function, dict) else None
     if name not in [tool.name for tool in tools]:
         raise ApiError(
             400,

@@ -151,10 +151,16 @@ class Simulator:
         try:
             response = self._route(request)(request, now)
         except ApiError as error:
-            response = self._error(wire_of(request), error)
+            response = self.refuse(request, error)
+        except RecursionError:
+            response = self.refuse(request, ApiError(400, "The JSON of this request is nested too deeply."))
         if request.method == "POST" and not request.path.startswith("/sim/"):
             self._note(request, response, now)
         return response
+
+    def refuse(self, request: Request, error: ApiError) -> Response:
+        """The error as the format of the request has it."""
+        return self._error(wire_of(request), error)
 
     def _note(self, request: Request, response: Response, now: float) -> None:
         """Note the request down for the verdict: who asked what, and what is answered."""

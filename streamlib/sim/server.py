@@ -1,13 +1,15 @@
 """The simulator on a socket: an ASGI app of one function, served by uvicorn (``streamlib serve``, lesson 6).
 
 Raw ASGI, without a framework, since one process shall carry a thousand streams: per frame it costs one
-timer and one write. A frame leaves at its due time on one absolute schedule; a client that leaves ends its
-answer at once.
+timer and one write (``bench/serve.py``; a timer wheel for all streams saved nothing measurable on uvloop).
+A frame leaves at its due time on one absolute schedule; a client that leaves ends its answer at once. Who
+sends a request too slowly, too large, or as no HTTP at all is told so and let go.
 """
 
 from __future__ import annotations
 
 import asyncio
+import gc
 import ipaddress
 import os
 import socket
@@ -15,6 +17,8 @@ import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import uvicorn
@@ -22,6 +26,12 @@ from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
 from .core import MAX_BODY_BYTES, Response, Simulator
 from .model import ApiError, Request
+
+HEAD_SECONDS = 20.0  # for the head of a request to arrive
+BODY_SECONDS = 60.0
+MAX_HEAD_BYTES = 64 * 1024
+MAX_DROPPED_BYTES = 16 * 1024 * 1024  # read beyond the largest body, so that the client gets to see the 413
+MAX_CONNECTIONS = 10_000
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -34,13 +44,21 @@ def make_app(simulator: Simulator) -> App:
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         t0 = asyncio.get_running_loop().time()
-        body = await read_body(receive)
-        if body is None:
+        came = await read_body(receive)
+        if came is None:
             return
+        body, complete = came
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         query = scope["query_string"].decode("latin-1")
         request = Request(scope["method"], scope["path"], headers, body, query)
-        response = simulator.respond(request, time.time())
+        if complete or len(body) > MAX_BODY_BYTES:
+            response = simulator.respond(request, time.time())
+        else:
+            response = simulator.refuse(
+                request, ApiError(408, f"The body did not arrive within {BODY_SECONDS:g} s.")
+            )
+        if not complete:
+            response = replace(response, headers=(*response.headers, ("connection", "close")))
         # The sender is a task of its own, so that this one can wait for the client to leave: uvicorn says
         # http.disconnect when it does, and also when the answer is complete.
         async with asyncio.TaskGroup() as group:
@@ -54,17 +72,25 @@ def make_app(simulator: Simulator) -> App:
     return app
 
 
-async def read_body(receive: Receive) -> bytes | None:
-    """The request's body, None when the client leaves first. What goes past the limit is read and dropped."""
-    body = bytearray()
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            return None
-        if len(body) <= MAX_BODY_BYTES:
-            body += message.get("body", b"")
-        if not message.get("more_body", False):
-            return bytes(body)
+async def read_body(receive: Receive) -> tuple[bytes, bool] | None:
+    """The request's body and whether it came to an end; None when the client leaves first.
+
+    What goes past the limit is read and dropped, but not for ever.
+    """
+    body, dropped = bytearray(), 0
+    with suppress(TimeoutError):
+        async with asyncio.timeout(BODY_SECONDS):
+            while dropped <= MAX_DROPPED_BYTES:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    return None
+                if len(body) <= MAX_BODY_BYTES:
+                    body += message.get("body", b"")
+                else:
+                    dropped += len(message.get("body", b""))
+                if not message.get("more_body", False):
+                    return bytes(body), True
+    return bytes(body), False
 
 
 async def send_response(response: Response, t0: float, send: Send, close: Callable[[], None]) -> None:
@@ -104,12 +130,12 @@ async def send_response(response: Response, t0: float, send: Send, close: Callab
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
-class ClosableProtocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
-    """uvicorn's HTTP protocol, which also lets the app close the connection in the middle of an answer.
+class SimProtocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
+    """uvicorn's HTTP protocol, with two things that it has not.
 
-    ASGI has no such thing, and a broken connection is what lesson 5 is about. ``close`` sends what is
-    written and then ends the connection without the last chunk that HTTP demands; clients call that an
-    incomplete read.
+    The app may close the connection in the middle of an answer, which is what lesson 5 is about: ``close``
+    sends what is written and then ends the connection without the last chunk that HTTP demands; clients call
+    that an incomplete read. And the head of a request has a limit, in bytes and in seconds.
     """
 
     app: App  # set by uvicorn, and called once per request
@@ -123,6 +149,51 @@ class ClosableProtocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
             await app(scope, receive, send)
 
         self.app = with_close
+        self.head_bytes = 0
+        self.head_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:
+        super().connection_made(transport)
+        self.await_head()
+
+    def data_received(self, data: bytes) -> None:
+        cycle = self.cycle  # the latest request, None before the first
+        between = cycle is None or not cycle.more_body
+        super().data_received(data)
+        if self.transport.is_closing():
+            return
+        if self.cycle is not cycle:  # a head is complete
+            self.head_bytes = 0
+            self.stop_timer()
+        elif between:
+            self.head_bytes += len(data)
+            if self.head_bytes > MAX_HEAD_BYTES:
+                self.refuse(431, "Request Header Fields Too Large")
+            elif self.head_timer is None:
+                self.await_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.stop_timer()
+        super().connection_lost(exc)
+
+    def await_head(self) -> None:
+        self.head_timer = self.loop.call_later(HEAD_SECONDS, self.head_is_late)
+
+    def stop_timer(self) -> None:
+        if self.head_timer is not None:
+            self.head_timer.cancel()
+            self.head_timer = None
+
+    def head_is_late(self) -> None:
+        self.head_timer = None
+        self.refuse(408, "Request Timeout")
+
+    def refuse(self, status: int, reason: str) -> None:
+        """Close the connection; say why, unless nothing was asked or an answer is on its way there."""
+        if self.head_bytes and (self.cycle is None or self.cycle.response_complete):
+            head = f"HTTP/1.1 {status} {reason}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+            self.transport.write(head.encode())
+        self.transport.close()
 
 
 class SimServer(uvicorn.Server):
@@ -164,7 +235,8 @@ def serve(
         raise SystemExit(error.message) from None
     config = uvicorn.Config(
         make_app(simulator),
-        http=ClosableProtocol,
+        http=SimProtocol,
+        limit_concurrency=MAX_CONNECTIONS,
         ws="none",
         lifespan="off",
         interface="asgi3",
@@ -177,8 +249,26 @@ def serve(
     )
     if exit_with_stdin:
         threading.Thread(target=exit_when_stdin_ends, daemon=True).start()
+    allow_many_connections()
+    gc.freeze()  # what is here now stays: looking through it again and again would delay every stream
     with bound_socket(host, port) as listener:
         SimServer(config).run(sockets=[listener])
+
+
+def allow_many_connections() -> None:
+    """Raise this process's limit of open files to what MAX_CONNECTIONS needs, as far as the system lets it.
+
+    Many systems begin with 1024 or, on macOS, 256: too few for a thousand streams.
+    """
+    with suppress(ImportError, ValueError, OSError):
+        import resource  # not on Windows, which has no such limit
+
+        now, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        wanted = MAX_CONNECTIONS + 100
+        if most != resource.RLIM_INFINITY:
+            wanted = min(wanted, most)
+        if now != resource.RLIM_INFINITY and now < wanted:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
 
 
 def bound_socket(host: str, port: int) -> socket.socket:
