@@ -51,6 +51,12 @@ def reading_help(words: str) -> str:
     return f'<div style="font-size:12px;opacity:0.75;margin-top:2px">{escape(words)}</div>'
 
 
+def legend(keys: Iterable[str]) -> str:
+    """What the signs in a picture mean. Each key is HTML, and stays on one line where that can be."""
+    spans = "".join(f'<span style="display:inline-block;margin-right:14px">{key}</span>' for key in keys)
+    return f'<div style="font-size:12px;margin-top:2px">{spans}</div>'
+
+
 def lines(sentences: Iterable[str]) -> str:
     return "".join(f"<div>{escape(sentence)}</div>" for sentence in sentences)
 

@@ -20,14 +20,16 @@ TICKS, AREA = 13, 22  # pixels: the marks of items stand above the area of state
 SHOWN = 60  # characters of an item
 MEMORY = 10_000  # characters that a part took, to find there what it gave
 
-WORKS = f'<span style="color:{TOKEN}">■</span>'
-NO_INPUT = f'<span style="color:{WAITING}">━</span>'
-HEADS = (f"{WORKS} works", "□ not asked", f"{NO_INPUT} no input")
+SIGNS = (f'<span style="color:{TOKEN}">■</span>', "□", f'<span style="color:{WAITING}">━</span>')
+LEGEND = (
+    f"{SIGNS[0]} the part works",
+    f"{SIGNS[1]} it could go on, but nobody asks it: it waits for the part below it",
+    f"{SIGNS[2]} it has asked, and waits for the part above it",
+    f'<span style="color:{FIRST_TOKEN}">◆</span> first item handed on',
+    f'<b style="color:{TOKEN}">❘</b> more items',
+)
 HELP = (
-    f"{WORKS} The part works. &nbsp; □ It could go on, and nobody asks it: it waits for the part below it. "
-    f"&nbsp; {NO_INPUT} It has asked, and waits for the part above it. &nbsp; "
-    f'<span style="color:{FIRST_TOKEN}">◆</span> <b style="color:{TOKEN}">❘</b> It hands on its first item, '
-    "another one."
+    "Items go down, requests go up; time goes from left to right. The part with the most blue sets the pace."
 )
 
 
@@ -184,42 +186,53 @@ class Scene:
 def draw_flow(scene: Scene) -> str:
     """A row for each part: its box, its time, its shares; between two rows what passes there."""
     span = drawing.time_span(scene.clock, live=scene.live)
-    title = "<b>Flow</b>: items go down, requests go up"
-    head = f'<div>{title}<span style="float:right;font-size:22px">{scene.clock:.1f} s</span></div>'
-    heads = "".join(f'<div style="text-align:right;white-space:nowrap">{head}</div>' for head in HEADS)
-    cells = [f"<div></div><div></div>{heads}"]
+    heads = (f"<div>{sign}<br>{state}</div>" for sign, state in zip(SIGNS, STATES, strict=True))
+    small = "font-size:11px;line-height:13px;text-align:right"
+    cells = [f'<div></div><div></div><div style="display:contents;{small}">{"".join(heads)}</div>']
     for part in scene.parts:
         cells.append(_box(part, scene) + _time(part, scene, span) + _shares(part, scene))
         if part.below is not None:
-            cells.append(_between(part.below, scene))
+            cells.append(_between(part.below))
     cells.append(f"<div></div>{drawing.svg(22, 'seconds since the start', [drawing.axis(span, 2)])}")
-    columns = "grid-template-columns:minmax(120px,26%) 1fr repeat(3,auto);column-gap:12px;align-items:center"
-    grid = f'<div style="display:grid;{columns};margin:4px 0">{"".join(cells)}</div>'
-    result = "" if scene.live else drawing.lines(meaning(scene))
-    return drawing.frame(head, grid, result, f'<div style="font-size:12px;opacity:0.85">{HELP}</div>')
+    columns = "grid-template-columns:minmax(110px,25%) 1fr 38px 54px 50px;column-gap:10px;align-items:center"
+    return drawing.frame(
+        drawing.head("Flow", "who waits for whom in a pipeline", scene.clock),
+        drawing.reading_help(HELP),
+        f'<div style="display:grid;{columns};margin:4px 0">{"".join(cells)}</div>',
+        drawing.legend(LEGEND),
+        "" if scene.live else drawing.lines(meaning(scene)),
+    )
 
 
 def _box(part: Part, scene: Scene) -> str:
-    """The name of a part, what it counts, and what it does now."""
-    edge = f"border-left:5px solid {TOKEN};" if part.state == "works" else ""
-    words, style = str(part.state) if scene.live else "", "opacity:0.8"
-    if part.kept:
-        words = f"not passed on: {part.amount(part.kept)}"
-        if part.kept_text:
-            words += f" {part.kept_text[:SHOWN]!r}"
+    """The name of a part, what it counts, and what it does or keeps now."""
+    begun = scene.live and scene.clock > 0
+    words, edge, style = "", "", "opacity:0.8"
     if part.error:
-        edge, style = f"border:1px solid {ERROR};", f"color:{ERROR};font-weight:bold"
-        words = f"✗ {part.error}"
+        words, edge, style = (
+            f"✗ {part.error}",
+            f"border:1px solid {ERROR};",
+            f"color:{ERROR};font-weight:bold",
+        )
+    elif begun and part.kept:
+        words = f"not passed on: {part.amount(part.kept)} {part.kept_text[:SHOWN]!r}".removesuffix(" ''")
+    elif begun:
+        words = part.state
+    elif part.below is not None and part.below.first is not None:
+        words = f"first out at {drawing.seconds(part.below.first)}"
+    if begun and part.state == "works":
+        edge = f"border-left:5px solid {TOKEN};"
     one_line = "white-space:nowrap;overflow:hidden;text-overflow:ellipsis"
     return (
         '<div style="border:1px solid var(--jp-border-color1,#999);border-radius:4px;'
         f'{edge}padding:1px 8px;min-width:0" title="{escape(words)}">'
-        f'<div style="{one_line}"><b>{escape(part.name)}</b> &nbsp;{counts(part)}</div>'
+        '<div style="display:flex;flex-wrap:wrap;column-gap:10px">'
+        f'<b style="{one_line}">{escape(part.name)}</b><span>{counts(part)}</span></div>'
         f'<div style="{one_line};font-size:12px;{style}">{escape(words) or "&nbsp;"}</div></div>'
     )
 
 
-def _between(link: Link, scene: Scene) -> str:
+def _between(link: Link) -> str:
     """What passes from one part to the next: the newest item downwards, a request upwards."""
     request = f'<b style="color:{TOKEN}">▲</b>' if link.asked else '<span style="opacity:0.3">▲</span>'
     words = link.last[:SHOWN] + ("…" if len(link.last) > SHOWN else "")
@@ -244,9 +257,9 @@ def _time(part: Part, scene: Scene, span: float) -> str:
     thin = 'vector-effect="non-scaling-stroke"'
     paths = (
         f'<svg width="100%" height="{height}" viewBox="0 0 1000 {height}" preserveAspectRatio="none">'
-        f'<path d="M0 {height - 1}H{1000 * end / span:.1f}" stroke="{WAITING}" stroke-width="2" {thin}/>'
         f'<path d="{both}" fill="currentColor" fill-opacity="0.08" stroke="currentColor" '
         f'stroke-opacity="0.55" {thin}/><path d="{solid}" fill="{TOKEN}"/>'
+        f'<path d="M0 {height - 1}H{1000 * end / span:.1f}" stroke="{WAITING}" stroke-width="3" {thin}/>'
         f'<path d="{ticks}" stroke="{TOKEN}" stroke-width="2.5" {thin}/></svg>'
     )
     parts = [paths]

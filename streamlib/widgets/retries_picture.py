@@ -13,13 +13,20 @@ from ..palette import ERROR, FIRST_TOKEN, TOKEN, WAITING
 LANE = 44  # pixels for an attempt: its words, and under them its line
 LINE = 30  # where the line of a lane is
 
+CHIP = '<span style="font-size:10px;border:1px solid;border-radius:3px;padding:0 3px;opacity:0.75">{}</span>'
 LEGEND = (
-    f'┈ connecting &nbsp; <span style="color:{WAITING}">━</span> waiting for the server &nbsp; '
-    f'○ it answers &nbsp; <span style="color:{FIRST_TOKEN}">◆</span> first text &nbsp; '
-    f'<span style="color:{TOKEN}">▮</span> more text &nbsp; '
-    f'<span style="color:{ERROR}">✗</span> fault &nbsp; ╌ backoff: it waits to ask again'
+    "┈ connecting",
+    f'<span style="color:{WAITING}">━</span> waiting for the server',
+    "○ it answers",
+    f'<span style="color:{FIRST_TOKEN}">◆</span> first text',
+    f'<span style="color:{TOKEN}">▮</span> more text',
+    f'<span style="color:{ERROR}">✗</span> fault',
+    "╌ backoff: waiting to ask again",
+    f"{CHIP.format('n')} text from attempt n",
 )
-HELP = "Each row is one attempt. It begins where the wait after the one above it ends."
+HELP = (
+    "Each row is one attempt; it begins where the wait after the one above ends. The last is what came out."
+)
 
 
 @dataclass(slots=True)
@@ -65,8 +72,6 @@ class Scene:
 
 def draw_retries(scene: Scene) -> str:
     """The lanes on one time axis, the text with its seams, and in the end what it means."""
-    title = f"<b>Retries</b>: one answer, by <code>{escape(scene.name)}</code>"
-    head = f'<div>{title}<span style="float:right;font-size:22px">{scene.clock:.1f} s</span></div>'
     span = drawing.time_span(scene.clock, live=scene.live)
     parts = [_lane(scene, number, span) for number in range(len(scene.attempts))]
     bottom = LANE * len(scene.attempts)
@@ -74,9 +79,14 @@ def draw_retries(scene: Scene) -> str:
     parts.append(drawing.axis(span, bottom + LANE + 2))
     label = "Attempts on a time axis. " + " ".join(meaning(scene))
     picture = drawing.svg(bottom + LANE + 24, label, parts)
-    notes = f'<div style="font-size:12px">{LEGEND}<div style="opacity:0.85">{HELP}</div></div>'
-    result = "" if scene.live else drawing.lines(meaning(scene))
-    return drawing.frame(head, picture, notes, _text(scene), result)
+    return drawing.frame(
+        drawing.head("Retries", f"the attempts of {scene.name} at one answer", scene.clock),
+        drawing.reading_help(HELP),
+        picture,
+        drawing.legend(LEGEND),
+        _text(scene),
+        "" if scene.live else drawing.lines(meaning(scene)),
+    )
 
 
 def _lane(scene: Scene, number: int, span: float) -> str:
@@ -153,7 +163,7 @@ def _text(scene: Scene) -> str:
     for at, piece in scene.handed_on:
         number = sum(start <= at for start in starts)
         if number != seen:
-            html += f'<b title="from attempt {number} on" style="opacity:0.7">[{number}]</b> '
+            html += CHIP.format(number)
             seen = number
         html += escape(piece)
     scroll = "display:flex;flex-direction:column-reverse;height:5.9em;" if scene.live else "max-height:9em;"
