@@ -15,9 +15,9 @@ from streamlib.widgets.view import FRAMES_PER_SECOND, View
 from .scripted import until
 
 
-def draw_count(scene: tuple[int, float | None]) -> str:
-    frames, now = scene
-    return f"frame {frames}" if now else "final"
+def draw_count(scene: tuple[int, float | None, bool]) -> str:
+    frames, now, stopped = scene
+    return f"frame {frames}" if now else "stopped" if stopped else "final"
 
 
 class Count(View):
@@ -33,9 +33,9 @@ class Count(View):
     async def receive(self) -> None:
         await self.over.wait()
 
-    def scene(self, now: float | None) -> tuple[int, float | None]:
+    def scene(self, now: float | None) -> tuple[int, float | None, bool]:
         self.frames += 1
-        return self.frames, now
+        return self.frames, now, self.stopped
 
     def text(self) -> str:
         return "all that came"
@@ -58,7 +58,7 @@ class Whereabouts(Count):
     draw = staticmethod(draw_whereabouts)
 
 
-def draw_badly(scene: tuple[int, float | None]) -> str:
+def draw_badly(scene: object) -> str:
     raise LookupError("no <colour>")
 
 
@@ -246,7 +246,7 @@ async def test_stop_ends_it_and_the_cell_goes_on(cell: list[int]) -> None:
     asyncio.get_running_loop().call_later(0.05, count.stop)
     await count
     assert count.stopped
-    assert count._screen.shown[-1] == "final"
+    assert count._screen.shown[-1] == "stopped"
     assert tasks() == 0
 
 
@@ -256,7 +256,7 @@ async def test_stop_before_it_has_begun(cell: list[int]) -> None:
     count.stop()
     await count
     assert count.stopped
-    assert count._screen.shown[-1] == "final"
+    assert count._screen.shown[-1] == "stopped"
 
 
 async def test_the_stop_button_may_be_clicked_in_another_thread(cell: list[int]) -> None:
@@ -280,7 +280,7 @@ async def test_an_interrupt_of_the_cell_ends_the_view_and_reaches_the_cell(cell:
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError, match="Count was interrupted"):
         await waiting
-    assert count._screen.shown[-1] == "final"
+    assert count._screen.shown[-1] == "stopped"
     assert tasks() == 0
 
 
