@@ -12,12 +12,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-from ..palette import ERROR, EXPECTED, FIRST_TOKEN, TOKEN, WAITING
+from .. import drawing
+from ..palette import ERROR, EXPECTED, FIRST_TOKEN, TOKEN
 from .stage import Outcome
 from .wording import Show, short
 
 COLUMNS = 60  # of the text version
 LISTED = 8  # values named below the picture
+LEFT, RIGHT = 12, 98  # percent of the width: time lies between them, the names of the rows to the left
+TICK = "M-1-6H1V6H-1Z"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,50 +76,30 @@ class Picture:
     def html(self) -> str:
         parts = []
         for y, row, colour in ((20, self.rows[0], EXPECTED), (52, self.rows[1], TOKEN)):
-            parts.append(_words(0, y + 4, row.name))
-            parts.append(_line(y, WAITING))
+            parts += [drawing.note("0", y + 4, row.name), drawing.line(LEFT, RIGHT, 100, y, width=1)]
             at_once = Counter(at for at, _ in row.marks)
             for number, (at, text) in enumerate(row.marks):
-                shape = "M0-6 6 0 0 6-6 0Z" if number == 0 else "M-1-6H1V6H-1Z"
-                fill = FIRST_TOKEN if number == 0 else colour
-                parts.append(self._mark(at, y, shape, fill, f"{text} at {at:g} s"))
+                path, fill = (TICK, colour) if number else (drawing.DIAMOND, FIRST_TOKEN)
+                parts.append(drawing.shape(path, self._x(at), 100, y, fill, title=f"{text} at {at:g} s"))
             for at, count in at_once.items():
                 if count > 1:
-                    parts.append(_words(_x(at / self.span), y - 9, str(count), "middle"))
+                    parts.append(self._words(at, y - 9, str(count), "middle"))
             if row.error:
-                words = f"{row.error} at {row.ended:g} s"
-                parts.append(self._mark(row.ended, y, "M-5-5 5 5M-5 5 5-5", ERROR, words))
-        parts.append(_line(68, "currentColor"))
+                title = f"{row.error} at {row.ended:g} s"
+                parts.append(drawing.shape(drawing.CROSS, self._x(row.ended), 100, y, ERROR, title=title))
+        parts.append(drawing.line(LEFT, RIGHT, 100, 68, "currentColor", 1))
         for at in ticks(self.span):
             anchor = "start" if at == 0 else "end" if at > 0.95 * self.span else "middle"
-            parts.append(_words(_x(at / self.span), 82, f"{at:g} s", anchor))
-        drawing = "".join(parts)
+            parts.append(self._words(at, 82, f"{at:g} s", anchor))
         listing = "".join(f"<div>{escape(row.listing())}</div>" for row in self.rows)
-        return (
-            f'<svg role="img" aria-label="values over time" width="100%" height="88" '
-            f'style="display:block;overflow:visible;font-size:12px" fill="currentColor">{drawing}</svg>'
-            f'<div style="font-size:0.9em">{listing}</div>'
-        )
+        return drawing.svg(88, "values over time", parts) + f'<div style="font-size:0.9em">{listing}</div>'
 
-    def _mark(self, at: float, y: int, path: str, colour: str, title: str) -> str:
-        x = _x(at / self.span)
-        return (
-            f'<svg x="{x:.2f}%" y="{y}" overflow="visible">'
-            f'<path d="{path}" fill="{colour}" stroke="{colour}"><title>{escape(title)}</title></path></svg>'
-        )
+    def _x(self, at: float) -> float:
+        """Where an instant stands, in percent of the width."""
+        return LEFT + (RIGHT - LEFT) * at / self.span
 
-
-def _x(share: float) -> float:
-    """Percent of the width; the first 12 belong to the names of the rows."""
-    return 12 + 86 * share
-
-
-def _line(y: int, colour: str) -> str:
-    return f'<line x1="{_x(0)}%" x2="{_x(1)}%" y1="{y}" y2="{y}" stroke="{colour}"/>'
-
-
-def _words(x: float, y: int, words: str, anchor: str = "start") -> str:
-    return f'<text x="{x:.2f}%" y="{y}" text-anchor="{anchor}">{escape(words)}</text>'
+    def _words(self, at: float, y: int, words: str, anchor: str) -> str:
+        return drawing.note(drawing.percent(self._x(at), 100), y, words, anchor=anchor)
 
 
 def ticks(span: float) -> list[float]:
