@@ -133,7 +133,9 @@ class _EventStream(StreamingResponse):
             except Exception as error:
                 if not self._started:
                     raise _refusal(error) from error
-                log.exception("a stream failed after its first event")
+                log.warning(
+                    "a stream failed after its first event: %r", error, exc_info=not is_transient(error)
+                )
                 await self._send(send, encode(json.dumps(_complaint(error)), event="error"))
         await self._send(send, b"", more=False)
 

@@ -272,9 +272,14 @@ async def test_the_detail_of_an_http_exception_is_told_the_reader() -> None:
 
 
 async def test_an_error_after_the_first_event_is_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.ERROR, logger="streamlib.serve"):
+    with caplog.at_level(logging.WARNING, logger="streamlib.serve"):
         await get(Upstream(["a"], then=KeyError("a bug")))
-    assert "a bug" in caplog.text
+        await get(Upstream(["a"], then=ConnectionError("refused")))
+    bug, refused = caplog.records
+    assert "a bug" in bug.getMessage()
+    assert bug.exc_info  # with its traceback, and what may pass without one
+    assert "refused" in refused.getMessage()
+    assert not refused.exc_info
 
 
 @pytest.mark.parametrize("item", [object(), float("nan"), b"bytes"])
