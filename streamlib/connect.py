@@ -104,6 +104,8 @@ def connect() -> Model:
     with _lock:
         base_url, key = _chosen_server()
         model = _external(base_url, key) if base_url else _start_embedded()
+        if base_url and model.is_simulated:  # a class server, say: it speaks to the others' clients too
+            os.environ.update(_other_providers(base_url, key or PLACEHOLDER_KEY))
     where = f"at {model.base_url}" if base_url else "on this machine"
     kind = f"simulated, {where}" if model.is_simulated else where
     print(f"{model.name} answers ({kind}). All is well.")
@@ -188,17 +190,11 @@ def _start_embedded() -> Model:
         os.environ.update(_embedded.environment)
         return _embedded.model
     process, base_url = start_process()
-    root = base_url.removesuffix("/v1")
     environment = {
         "OPENAI_BASE_URL": base_url,
         "OPENAI_API_KEY": PLACEHOLDER_KEY,
-        "ANTHROPIC_BASE_URL": root,
-        "ANTHROPIC_API_KEY": PLACEHOLDER_KEY,
-        "GOOGLE_GEMINI_BASE_URL": root,
-        "GOOGLE_API_KEY": PLACEHOLDER_KEY,
+        **_other_providers(base_url, PLACEHOLDER_KEY),
     }
-    for name in MISLEADING:
-        os.environ.pop(name, None)
     if any(name.lower() in ("http_proxy", "all_proxy") for name in os.environ):
         # the way to this machine leads through no proxy
         direct = [*(os.environ.get("NO_PROXY") or os.environ.get("no_proxy") or "").split(","), "127.0.0.1"]
@@ -206,6 +202,20 @@ def _start_embedded() -> Model:
     os.environ.update(environment)
     _embedded = _Embedded(process, Model("sim-1", base_url, is_simulated=True), environment)
     return _embedded.model
+
+
+def _other_providers(base_url: str, key: str) -> dict[str, str]:
+    """What points the Anthropic and Google clients at the simulated model; what would mislead them is taken
+    away."""
+    for name in MISLEADING:
+        os.environ.pop(name, None)
+    root = base_url.removesuffix("/v1")
+    return {
+        "ANTHROPIC_BASE_URL": root,
+        "ANTHROPIC_API_KEY": key,
+        "GOOGLE_GEMINI_BASE_URL": root,
+        "GOOGLE_API_KEY": key,
+    }
 
 
 def start_process() -> tuple[subprocess.Popen[str], str]:

@@ -298,8 +298,12 @@ def test_a_named_model_needs_no_list(provider: Any, monkeypatch: pytest.MonkeyPa
 
 def test_another_simulated_server_is_known_as_one(sim_server: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_BASE_URL", sim_server)
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "a real one")
     assert connect() == Model("sim-1", sim_server, is_simulated=True)
     assert module._embedded is None
+    root = sim_server.removesuffix("/v1")
+    assert os.environ["ANTHROPIC_BASE_URL"] == os.environ["GOOGLE_GEMINI_BASE_URL"] == root
+    assert "a real one" not in os.environ.values()
 
 
 @pytest.mark.parametrize(
