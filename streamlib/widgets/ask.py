@@ -88,11 +88,13 @@ async def warm_up(client: httpx2.AsyncClient) -> None:
 
 
 class Piece(NamedTuple):
-    """What one streamed event says: text for the reader, whether the answer is complete, what went wrong."""
+    """What one streamed event says: text for the reader, whether the answer is complete, what went wrong, and
+    how many tokens the answer has, by the server's count."""
 
     text: str = ""
     is_end: bool = False
     error: str = ""
+    tokens: int | None = None
 
 
 def piece_in(data: str) -> Piece:
@@ -103,8 +105,12 @@ def piece_in(data: str) -> Piece:
         chunk = json.loads(data)
         if chunk.get("error"):
             return Piece(error=f"The server sent an error: {_message(chunk)[:300]}")
+        tokens = (chunk.get("usage") or {}).get("completion_tokens")
+        if not chunk["choices"]:  # the last chunk, with the usage, has none
+            return Piece(tokens=tokens)
         choice = chunk["choices"][0]
-        return Piece(choice["delta"].get("content") or "", choice.get("finish_reason") is not None)
+        text, finish = choice["delta"].get("content") or "", choice.get("finish_reason")
+        return Piece(text, finish is not None, tokens=tokens)
     return Piece()
 
 

@@ -86,7 +86,7 @@ class Race(AskView):
             async for chunk in response.aiter_bytes():
                 now = perf_counter()
                 for event in parser.feed(chunk):
-                    text, is_end, error = piece_in(event.data)
+                    text, is_end, error, _ = piece_in(event.data)
                     if text:
                         lane.pieces.append((now, text))
                     complete |= is_end

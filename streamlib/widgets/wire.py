@@ -40,6 +40,7 @@ class Wire(AskView):
         self.events: list[Mark] = []
         self.pieces: list[Mark] = []
         self.data = bytearray()
+        self.tokens: int | None = None  # by the server's count, when it sends one
         self.cut_events = 0  # events that came in more than one read
         self.unfinished = False  # the body ended inside an event
         self.complete = False  # [DONE], or a finish reason, has come
@@ -58,6 +59,7 @@ class Wire(AskView):
             rulers=[[mark.bare() for mark in ruler] if live else ruler for ruler in rulers],
             last_read=self.reads[-1].what if self.reads else "",
             size=len(self.data),
+            tokens=self.tokens,
             cut_events=self.cut_events,
             ending=self._ending(),
         )
@@ -101,11 +103,12 @@ class Wire(AskView):
             self.cut_events += open_event and bool(events)
             open_event = not self.data.endswith((b"\n\n", b"\r\n\r\n", b"\r\r"))
             for event in events:
-                text, is_end, error = piece_in(event.data)
+                text, is_end, error, tokens = piece_in(event.data)
                 self.events.append(Mark(at, event.data[:SHOWN], has_text=bool(text)))
                 if text:
                     self.pieces.append(Mark(at, text))
                 self.complete |= is_end
+                self.tokens = tokens or self.tokens
                 self.error = self.error or error
         parser.close()
         self.unfinished = parser.truncated

@@ -57,6 +57,7 @@ class Scene:
     rulers: Sequence[Sequence[Mark | tuple[float, str, float, bool]]]  # reads, events, pieces of text
     last_read: str
     size: int  # bytes
+    tokens: int | None  # of the answer, by the server's count
     cut_events: int
     ending: str  # what went wrong
 
@@ -164,7 +165,8 @@ def meaning(scene: Scene, marks: list[list[Mark]]) -> list[str]:
     lines = []
     if scene.size and not scene.live:
         characters = sum(len(mark.what) for mark in pieces)
-        lines.append(f"{scene.size} bytes brought {characters} characters of text.")
+        tokens = f", {scene.tokens} tokens by the server's count" if scene.tokens else ""
+        lines.append(f"{scene.size} bytes brought {characters} characters of text{tokens}.")
     at_once = max(Counter(event.at for event in events).values(), default=0)
     if at_once > 1:
         lines.append(f"One read brought {at_once} events at once.")

@@ -77,6 +77,18 @@ async def test_events_without_text_are_told_apart() -> None:
     assert [mark.has_text for mark in w.events] == [False, True, False, False]
 
 
+async def test_tokens_are_those_the_server_counted() -> None:
+    usage = b'data: {"choices": [], "usage": {"completion_tokens": 7}}\n\n'
+    async with serving(event("a"), usage, DONE) as server:
+        w = await wire(server)
+    assert w.tokens == 7
+    assert "1 characters of text, 7 tokens by the server's count." in w.text()
+    async with serving(event("a"), DONE) as server:
+        w = await wire(server)
+    assert w.tokens is None
+    assert "tokens" not in w.text()
+
+
 @pytest.mark.parametrize(
     ("stream", "words"),
     [
