@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
@@ -279,6 +278,15 @@ def test_what_the_server_reports_counts() -> None:
     assert result.cost == pytest.approx((30 * 1.0 + 1000 * 2.0) / 1e6)
 
 
+def test_an_answer_that_nobody_can_count_is_an_answer_still() -> None:
+    async def ask(prompt: Any) -> AsyncIterator[str]:
+        yield "a cat"
+
+    picture = {"type": "image_url", "image_url": {"url": "https://example.org/cat.png"}}
+    (result,) = virtual(run_quietly({"a": [{"role": "user", "content": [picture]}]}, ask=ask))
+    assert (result.state, result.text, result.usage) == ("done", "a cat", None)
+
+
 def test_a_prompt_that_never_fits_fails_alone() -> None:
     jobs = {"a": "short", "b": "very long " * 1000, "c": "short"}
     results = virtual(run_quietly(jobs, ask=Server().ask, tokens_per_minute=500, answer_tokens=10))
@@ -305,6 +313,12 @@ def test_the_budget_is_never_exceeded_and_ends_the_batch(budget: int, concurrenc
     assert states(results) == ["done"] * done + ["not run"] * (12 - done)
     if done < 12:
         assert spent + most("prompt 0", 20) > budget  # one more would not have fitted
+
+
+def test_the_first_job_that_does_not_fit_ends_the_batch_also_for_smaller_ones() -> None:
+    jobs = {"a": "short", "b": "a very long prompt " * 50, "c": "short"}
+    results = virtual(run_quietly(jobs, ask=Server().ask, concurrency=3, budget=150, answer_tokens=10))
+    assert states(results) == ["done", "not run", "not run"]
 
 
 def test_a_budget_in_money() -> None:
@@ -398,6 +412,14 @@ def test_wherever_the_file_is_cut_off_whole_lines_count_and_half_ones_do_not(
     assert server.asked == []
 
 
+def test_the_bar_begins_where_the_last_run_ended(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "answers.jsonl"
+    virtual(run_quietly(prompts(2), ask=Server().ask, path=path))
+    virtual(run_batch(prompts(3), ask=Server().ask, path=path))
+    assert "2/3" in (shown := capsys.readouterr().err)
+    assert "3/3" in shown
+
+
 @pytest.mark.parametrize("content", ["my notes\n", '{"name": "x"}\n', '{"key": "a"}\nmy notes\n', "[1, 2]"])
 def test_a_file_with_something_else_in_it_is_not_touched(tmp_path: Path, content: str) -> None:
     path = tmp_path / "notes.txt"
@@ -419,17 +441,22 @@ def test_any_text_comes_back_from_the_file(tmp_path: Path) -> None:
 
 
 KILLED = """
-import asyncio, os, sys
+import asyncio, os, signal, sys
 from pathlib import Path
 from streamlib.batch import run_batch
 
-folder = Path(sys.argv[1])
+folder, last_piece = Path(sys.argv[1]), int(sys.argv[2])
+pieces = 0
 
 async def ask(prompt):
+    global pieces
     with (folder / "asked.txt").open("a") as log:
         log.write(prompt + "\\n")
     for word in ("an ", "answer ", "to ", prompt):
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(0.001)
+        pieces += 1
+        if pieces == last_piece:
+            os.kill(os.getpid(), signal.SIGKILL)
         yield word
 
 jobs = {f"job {n}": f"prompt {n}" for n in range(60)}
@@ -439,24 +466,21 @@ print([result.text for result in results] == [f"an answer to prompt {n}" for n i
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL here")
-def test_killed_again_and_again_nothing_is_paid_twice(tmp_path: Path) -> None:
-    answers, asked = tmp_path / "answers.jsonl", tmp_path / "asked.txt"
-    answers.touch()
-    lost = 0
-    for lines in (5, 17, 40):
-        process = subprocess.Popen([sys.executable, "-c", KILLED, str(tmp_path)])
-        while answers.read_bytes().count(b"\n") < lines and process.poll() is None:
-            time.sleep(0.002)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        lost += 4
-    last = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)], capture_output=True, text=True)
+def test_killed_again_and_again_no_answer_on_disk_is_paid_twice(tmp_path: Path) -> None:
+    def run(last_piece: int) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-c", KILLED, str(tmp_path), str(last_piece)]
+        return subprocess.run(command, capture_output=True, text=True)
+
+    kills = (1, 18, 103)
+    for last_piece in kills:
+        assert run(last_piece).returncode == -signal.SIGKILL
+    last = run(0)
     assert last.stdout == "True\n", last.stderr
-    entries = [json.loads(line) for line in answers.read_bytes().splitlines() if line.endswith(b"}")]
-    keys = [entry["key"] for entry in entries]
-    assert len(set(keys)) == 60
-    assert len(keys) == 60, "an answer that was in the file was asked for again"
-    assert 60 <= len(asked.read_text().splitlines()) <= 60 + lost
+    lines = (tmp_path / "answers.jsonl").read_bytes().splitlines()
+    keys = [json.loads(line)["key"] for line in lines if line.endswith(b"}")]
+    assert sorted(keys) == sorted(f"job {n}" for n in range(60)), "one was asked for that was there"
+    asked = (tmp_path / "asked.txt").read_text().splitlines()
+    assert 60 < len(asked) <= 60 + 4 * len(kills), "more was lost than was on its way"
 
 
 # Settings
