@@ -59,8 +59,9 @@ async def run_batch(
     """One result for each of `jobs`, a mapping of your names for the prompts to the prompts, in its order.
 
     ask: opens the stream of text for a prompt: `stream_chat` with its settings, or a function of yours. It
-        must raise when an answer is not whole. What fails for a time is asked again before the first token,
-        `attempts` times in all; each attempt counts as a request.
+        must raise when an answer is not whole. If what it gives has a `usage`, that is what counts; else the
+        tokens are counted here. What fails for a time is asked again before the first token, `attempts`
+        times in all; each attempt counts as a request.
     concurrency: streams open at once.
     per_minute, tokens_per_minute: the limits of your account. The tokens of a request are those of the prompt
         plus `answer_tokens`; what the answer did not use is given back when it is there.

@@ -20,7 +20,7 @@ def clock() -> float:
 # summarise_all
 
 
-async def summarise(document: str) -> str:
+async def one_summary(document: str) -> str:
     """A summary of a document after a second; of the one that is "damaged", an error. For trying things out."""
     await asyncio.sleep(1.0)
     if document == "damaged":
@@ -34,7 +34,7 @@ async def summarise_all(documents: Sequence[str], summarise: Summarise, limit: i
     `await summarise(document)` makes one. At most `limit` are in the making at once, and never fewer while
     documents wait.
 
-    >>> await summarise_all(["one", "damaged", "three"], summarise, limit=2)
+    >>> await summarise_all(["one", "damaged", "three"], one_summary, limit=2)
     ['one, in short', ConnectionError('cut'), 'three, in short']
     """
     free = asyncio.Semaphore(limit)
