@@ -194,7 +194,7 @@ def draw_flow(scene: Scene) -> str:
         if part.below is not None:
             cells.append(_between(part.below))
     cells.append(f"<div></div>{drawing.svg(22, 'seconds since the start', [drawing.axis(span, 2)])}")
-    columns = "grid-template-columns:minmax(110px,25%) 1fr 38px 54px 50px;column-gap:10px;align-items:center"
+    columns = "grid-template-columns:minmax(110px,25%) 1fr 42px 54px 50px;column-gap:10px;align-items:center"
     return drawing.frame(
         drawing.head("Flow", "who waits for whom in a pipeline", scene.clock),
         drawing.reading_help(HELP),
@@ -294,7 +294,9 @@ def _shares(part: Part, scene: Scene) -> str:
     for state in STATES:
         seconds = part.seconds[state]
         bold = "font-weight:bold" if seconds == most and most else "opacity:0.75"
-        cells += f'<div style="text-align:right;{bold}">{percent(seconds, scene.clock)}</div>'
+        cells += (
+            f'<div style="text-align:right;white-space:nowrap;{bold}">{percent(seconds, scene.clock)}</div>'
+        )
     return cells
 
 

@@ -18,13 +18,21 @@ SETUP = """
 import asyncio
 import psutil
 from comm import get_comm_manager
-from streamlib.widgets import Race, Wire
+from streamlib.chat import stream_chat
+from streamlib.pipeline import sentences
+from streamlib.widgets import Flow, Race, Retries, Wire
 from tests.widgets.scripted import *
 from contextlib import AsyncExitStack
 servers = AsyncExitStack()
 server = await servers.enter_async_context(serving(*answer("Hel", "lo")))
 hanging = await servers.enter_async_context(serving(ROLE, event("Hel"), HANG))
 """
+VIEWS = {
+    "Race": "Race('Hi', model='m', base_url={}.base_url)",
+    "Wire": "Wire('Hi', model='m', base_url={}.base_url)",
+    "Flow": "Flow(stream_chat('Hi', model='m', base_url={}.base_url), sentences)",
+    "Retries": "Retries('Hi', model='m', base_url={}.base_url)",
+}
 LEFT = """
 print(len(get_comm_manager().comms), sum("streamlib" in repr(task) for task in asyncio.all_tasks()),
       server.open_connections, hanging.open_connections, len(psutil.Process().children(recursive=True)))
@@ -110,9 +118,9 @@ def click(kernel: Any, button: str) -> None:
     kernel.client.shell_channel.send(message)
 
 
-@pytest.mark.parametrize("view", ["Race", "Wire"])
+@pytest.mark.parametrize("view", VIEWS)
 def test_an_awaited_view_ends_as_a_static_picture_and_leaves_nothing(kernel: Any, view: str) -> None:
-    cell = kernel(f"await {view}('Hi', model='m', base_url=server.base_url)").finish()
+    cell = kernel(f"await {VIEWS[view].format('server')}").finish()
     assert not cell.of("error")
     assert WIDGET in cell.of("display_data")[0]["data"]
     assert set(cell.picture) == {"text/html", "text/plain"}
@@ -130,6 +138,16 @@ def test_the_first_picture_is_there_when_the_widget_is_shown(kernel: Any) -> Non
     picture = next(state for state in opened if state.get("_model_name") == "HTMLModel")
     assert "<svg" in picture["value"]
     assert kinds.index("display_data") > kinds.index("comm_open")
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_a_click_on_stop_closes_all_that_it_opened(kernel: Any, view: str) -> None:
+    cell = kernel(f"await {VIEWS[view].format('hanging')}")
+    click(kernel, cell.stop_button())
+    cell.finish()
+    assert "Stopped" in cell.picture["text/plain"]
+    assert "Stopped" in cell.picture["text/html"]
+    assert kernel(LEFT).finish().text == NOTHING_LEFT
 
 
 def test_a_click_on_stop_while_the_cell_awaits(kernel: Any) -> None:
