@@ -22,7 +22,7 @@ from dataclasses import replace
 from typing import Any
 
 import uvicorn
-from uvicorn.protocols.http.auto import AutoHTTPProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from .core import MAX_BODY_BYTES, Response, Simulator
 from .model import ApiError, Request
@@ -59,15 +59,7 @@ def make_app(simulator: Simulator) -> App:
             )
         if not complete:
             response = replace(response, headers=(*response.headers, ("connection", "close")))
-        # The sender is a task of its own, so that this one can wait for the client to leave: uvicorn says
-        # http.disconnect when it does, and also when the answer is complete.
-        async with asyncio.TaskGroup() as group:
-            sender = group.create_task(
-                send_response(response, t0, send, scope["extensions"]["streamlib.close"])
-            )
-            while (await receive())["type"] != "http.disconnect":
-                pass
-            sender.cancel()
+        await send_response(response, t0, send, scope["extensions"]["streamlib.hang_up"])
 
     return app
 
@@ -93,8 +85,13 @@ async def read_body(receive: Receive) -> tuple[bytes, bool] | None:
     return bytes(body), False
 
 
-async def send_response(response: Response, t0: float, send: Send, close: Callable[[], None]) -> None:
-    """Send headers and frames, each at its time; a hard cut closes the connection in mid-answer."""
+async def send_response(
+    response: Response, t0: float, send: Send, hang_up: Callable[[], Awaitable[None]]
+) -> None:
+    """Send headers and frames, each at its time; a hard cut closes the connection in mid-answer.
+
+    Cancelled when the client leaves.
+    """
     loop = asyncio.get_running_loop()
     start = {
         "type": "http.response.start",
@@ -104,8 +101,7 @@ async def send_response(response: Response, t0: float, send: Send, close: Callab
     with response.delivery.timed(loop.time, t0) as delivery:
         if response.status is None:
             delivery.finished = True
-            close()
-            return
+            await hang_up()
         if response.headers_at is not None:
             await asyncio.sleep(t0 + response.headers_at - loop.time())
             await send(start)
@@ -122,20 +118,20 @@ async def send_response(response: Response, t0: float, send: Send, close: Callab
                 delivery.sent(frame)
             if frame.then == "cut":
                 delivery.finished = True
-                close()
-                return
+                await hang_up()
             if frame.then == "stall":
                 await asyncio.Event().wait()  # until the client leaves
         delivery.finished = True
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
-class SimProtocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
-    """uvicorn's HTTP protocol, with two things that it has not.
+class SimProtocol(HttpToolsProtocol):
+    """uvicorn's HTTP protocol, with three things that it has not.
 
-    The app may close the connection in the middle of an answer, which is what lesson 5 is about: ``close``
-    sends what is written and then ends the connection without the last chunk that HTTP demands; clients call
-    that an incomplete read. And the head of a request has a limit, in bytes and in seconds.
+    The app is cancelled at once when its client leaves. It may close the connection in the middle of an
+    answer, which is what lesson 5 is about: ``hang_up`` sends what is written and then ends the connection
+    without the last chunk that HTTP demands; clients call that an incomplete read. And the head of a request
+    has a limit, in bytes and in seconds.
     """
 
     app: App  # set by uvicorn, and called once per request
@@ -143,16 +139,25 @@ class SimProtocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         app = self.app
+        self.answering: asyncio.Task[Any] | None = None
 
-        async def with_close(scope: Scope, receive: Receive, send: Send) -> None:
-            scope["extensions"] = {"streamlib.close": self.transport.close}
-            await app(scope, receive, send)
+        async def until_the_client_leaves(scope: Scope, receive: Receive, send: Send) -> None:
+            scope["extensions"] = {"streamlib.hang_up": self.hang_up}
+            self.answering = asyncio.current_task()
+            try:
+                await app(scope, receive, send)
+            except asyncio.CancelledError:
+                if not self.client_left:
+                    raise
+            finally:
+                self.answering = None
 
-        self.app = with_close
+        self.app = until_the_client_leaves
+        self.client_left = False
         self.head_bytes = 0
         self.head_timer: asyncio.TimerHandle | None = None
 
-    def connection_made(self, transport: asyncio.Transport) -> None:
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self.await_head()
 
@@ -172,9 +177,27 @@ class SimProtocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
             elif self.head_timer is None:
                 self.await_head()
 
+    def on_headers_complete(self) -> None:
+        answered = self.cycle
+        super().on_headers_complete()
+        if answered is not None and not answered.response_complete:
+            # A request behind one that is not answered yet: uvicorn would stop reading, and so not notice
+            # that the client leaves. No client of ours sends one, so the connection ends here.
+            self.cycle = answered
+            self.pipeline.clear()
+            self.transport.close()
+
     def connection_lost(self, exc: Exception | None) -> None:
         self.stop_timer()
         super().connection_lost(exc)
+        self.client_left = True
+        if self.answering is not None:
+            self.answering.cancel()
+
+    async def hang_up(self) -> None:
+        """Close the connection, and wait for the end that this means for the one who calls it."""
+        self.transport.close()
+        await asyncio.Event().wait()
 
     def await_head(self) -> None:
         self.head_timer = self.loop.call_later(HEAD_SECONDS, self.head_is_late)

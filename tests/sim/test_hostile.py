@@ -224,7 +224,9 @@ def test_a_second_head_that_never_ends_is_cut_off(impatient: tuple[str, int]) ->
     url = urlsplit(base_url)
     with socket.create_connection((url.hostname or "", url.port or 0), timeout=30) as connection:
         connection.sendall(b"GET /v1/models HTTP/1.1\r\nHost: x\r\n\r\n")
-        assert connection.recv(65536)[9:12] == b"200"
+        answer = b""
+        while not answer.endswith(b"}]}"):
+            answer += connection.recv(65536)
         connection.sendall(b"GET /v1")
         assert connection.recv(65536)[9:12] == b"408"
         assert connection.recv(65536) == b""
@@ -267,13 +269,12 @@ def test_too_many_connections_are_turned_away_and_leave_nothing_behind(impatient
     assert alive(base_url)
 
 
-def test_two_requests_at_once_are_answered_in_turn(impatient: tuple[str, int]) -> None:
+def test_a_request_behind_one_that_is_not_answered_ends_the_connection(impatient: tuple[str, int]) -> None:
     base_url, _ = impatient
     body = json.dumps(body_of("Repeat: a b c", stream=True)).encode()
     one = POST + b"Content-Length: %d\r\n\r\n" % len(body) + body
-    last = one.replace(b"Host: x\r\n", b"Host: x\r\nConnection: close\r\n")
-    received = talk(base_url, one + last)
-    assert received.count(b"data: [DONE]") == 2
+    assert talk(base_url, one + one) == b""
+    wait_until(lambda: httpx2.get(f"{base_url.removesuffix('/v1')}/sim/stats").json()["streams_open"] == 0)
 
 
 def test_random_bytes_do_not_hurt(impatient: tuple[str, int]) -> None:
