@@ -81,20 +81,17 @@ class Retries(view.View):
         return "".join(text for _, text in self.handed_on)
 
     async def receive(self) -> None:
-        self._started = perf_counter()
-        try:
-            if self._ask is None:
-                await self._read(self._open)
-            else:
-                async with self._ask.client() as client:
-                    client.event_hooks = {"request": [self._sent], "response": [self._answered]}
-                    await self._read(partial(self._chat, self._ask, client))
-        finally:
-            self._ended = perf_counter()
+        if self._ask is None:
+            await self._read(self._open)
+            return
+        async with self._ask.client() as client:
+            client.event_hooks = {"request": [self._sent], "response": [self._answered]}
+            await self._read(partial(self._chat, self._ask, client))
 
     async def _read(self, open_stream: Callable[..., Opened[Any]]) -> None:
         """Do what a reader does: read to the end. An error is kept when a stream raised it."""
         listening = {"on_retry": self._on_retry} if takes(self._how, "on_retry") else {}
+        self._started = perf_counter()
         try:
             stream = self._how(partial(self._watched, open_stream), **listening)
             async with closing(stream) as items:
@@ -106,6 +103,8 @@ class Retries(view.View):
                 self._note(error)
             if error not in self._errors and error.__cause__ not in self._errors:
                 raise  # the function itself is broken
+        finally:
+            self._ended = perf_counter()
 
     async def _watched(
         self, open_stream: Callable[..., Opened[Any]], *said: str

@@ -54,7 +54,7 @@ class Attempt:
         count = len(self.pieces)
         if self.fault:
             return f"{self.fault} after {count} piece{'s' * (count != 1)} of text" if count else self.fault
-        return "complete" if self.complete else "closed by the reader"
+        return "complete" if self.complete else "closed before its end"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +84,16 @@ def draw_retries(scene: Scene) -> str:
         drawing.reading_help(HELP),
         picture,
         drawing.legend(LEGEND),
-        _text(scene),
-        "" if scene.live else drawing.lines(meaning(scene)),
+        _text(scene) if scene.handed_on or scene.live else "",
+        "" if scene.live else drawing.lines(meaning(scene)) + _numbers(scene),
+    )
+
+
+def _numbers(scene: Scene) -> str:
+    """The same in numbers, and the faults in full, to be opened by a click or a key."""
+    faults = [f"{n}: {a.detail}" for n, a in enumerate(scene.attempts, 1) if a.detail]
+    return (
+        f"<details><summary>in numbers</summary>{drawing.table(rows(scene))}{drawing.lines(faults)}</details>"
     )
 
 
