@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import psutil
@@ -101,6 +101,14 @@ def ended(pid: int) -> bool:
         return True
 
 
+@pytest.fixture(scope="module")
+def shared() -> Iterator[Painter]:
+    """A painter for the tests that leave it as it was: a process starts once."""
+    it = Painter()
+    yield it
+    it.close()
+
+
 @pytest.fixture
 async def one() -> AsyncIterator[Painter]:
     """A painter of the test's own."""
@@ -109,9 +117,9 @@ async def one() -> AsyncIterator[Painter]:
     it.close()
 
 
-async def test_a_picture_is_drawn_in_another_process(one: Painter) -> None:
-    pid, _ = await one.paint(whereabouts, 1)
-    assert pid == one.pid != os.getpid()
+async def test_a_picture_is_drawn_in_another_process(shared: Painter) -> None:
+    pid, _ = await shared.paint(whereabouts, 1)
+    assert pid == shared.pid != os.getpid()
 
 
 async def test_one_process_draws_all_pictures_and_keeps_what_its_modules_hold(one: Painter) -> None:
@@ -120,10 +128,10 @@ async def test_one_process_draws_all_pictures_and_keeps_what_its_modules_hold(on
     assert drawn == []
 
 
-async def test_text_and_bytes_of_any_size_come_back_whole(one: Painter) -> None:
-    assert await one.paint(shout, "sch\u00f6n \ud83d") == "SCH\u00d6N \ud83d"
-    assert await one.paint(blob, 5_000_000) == bytes(5_000_000)
-    assert await one.paint(shout, "x" * 5_000_000) == "X" * 5_000_000
+async def test_text_and_bytes_of_any_size_come_back_whole(shared: Painter) -> None:
+    assert await shared.paint(shout, "sch\u00f6n \ud83d") == "SCH\u00d6N \ud83d"
+    assert await shared.paint(blob, 5_000_000) == bytes(5_000_000)
+    assert await shared.paint(shout, "x" * 5_000_000) == "X" * 5_000_000
 
 
 async def test_the_same_scene_is_not_drawn_again(one: Painter) -> None:
@@ -141,11 +149,11 @@ async def test_the_scene_is_taken_when_it_is_handed_over(one: Painter) -> None:
     assert await painting == [[1]]
 
 
-async def test_pictures_come_in_order_one_at_a_time(one: Painter) -> None:
+async def test_pictures_come_in_order_one_at_a_time(shared: Painter) -> None:
     came: list[object] = []
 
     async def ask(scene: object) -> None:
-        came.append((await one.paint(remember, scene))[-1])
+        came.append((await shared.paint(remember, scene))[-1])
 
     await asyncio.gather(*map(ask, range(20)))
     assert came == list(range(20))
@@ -160,17 +168,17 @@ async def test_who_no_longer_waits_costs_no_drawing(one: Painter) -> None:
     assert await one.paint(remember, "next") == ["next"]
 
 
-async def test_after_a_wait_that_was_given_up_the_next_picture_is_the_right_one(one: Painter) -> None:
-    await one.paint(shout, "a")
-    slow = asyncio.ensure_future(one.paint(sleeps, 0.3))
+async def test_after_a_wait_that_was_given_up_the_next_picture_is_the_right_one(shared: Painter) -> None:
+    await shared.paint(shout, "a")
+    slow = asyncio.ensure_future(shared.paint(sleeps, 0.3))
     await asyncio.sleep(0.1)  # it is being drawn
     slow.cancel()
-    assert await one.paint(shout, "b") == "B"
+    assert await shared.paint(shout, "b") == "B"
 
 
-async def test_the_loop_goes_on_while_a_picture_is_drawn(one: Painter) -> None:
-    await one.paint(shout, "ready")
-    slow = asyncio.ensure_future(one.paint(sleeps, 0.5))
+async def test_the_loop_goes_on_while_a_picture_is_drawn(shared: Painter) -> None:
+    await shared.paint(shout, "ready")
+    slow = asyncio.ensure_future(shared.paint(sleeps, 0.5))
     turns = 0
     while not slow.done():
         await asyncio.sleep(0.01)
@@ -178,32 +186,32 @@ async def test_the_loop_goes_on_while_a_picture_is_drawn(one: Painter) -> None:
     assert turns > 5
 
 
-async def test_an_exception_comes_back_with_a_note_and_the_process_lives(one: Painter) -> None:
+async def test_an_exception_comes_back_with_a_note_and_the_process_lives(shared: Painter) -> None:
     with pytest.raises(LookupError, match="no colour for 3") as caught:
-        await one.paint(fails, 3)
+        await shared.paint(fails, 3)
     assert "test_painter.py" in caught.value.__notes__[0]
     assert "in fails" in caught.value.__notes__[0]
-    pid = one.pid
-    assert await one.paint(shout, "a") == "A"
-    assert one.pid == pid
+    pid = shared.pid
+    assert await shared.paint(shout, "a") == "A"
+    assert shared.pid == pid
 
 
-async def test_an_exception_that_cannot_travel_comes_as_its_words(one: Painter) -> None:
+async def test_an_exception_that_cannot_travel_comes_as_its_words(shared: Painter) -> None:
     with pytest.raises(RuntimeError, match="Odd: 1 and 2"):
-        await one.paint(fails_oddly, 1)
+        await shared.paint(fails_oddly, 1)
 
 
-async def test_what_cannot_travel_is_refused_by_name(one: Painter) -> None:
+async def test_what_cannot_travel_is_refused_by_name(shared: Painter) -> None:
     with pytest.raises((pickle.PicklingError, AttributeError), match="lambda"):
-        await one.paint(lambda scene: scene, 1)
+        await shared.paint(lambda scene: scene, 1)
     with pytest.raises((pickle.PicklingError, AttributeError), match="lambda"):
-        await one.paint(draws_a_lambda, 1)
-    assert await one.paint(shout, "a") == "A"
+        await shared.paint(draws_a_lambda, 1)
+    assert await shared.paint(shout, "a") == "A"
 
 
-async def test_what_a_drawing_prints_does_no_harm(one: Painter) -> None:
-    assert await one.paint(prints, "a") == "a"
-    assert await one.paint(prints, "b") == "b"
+async def test_what_a_drawing_prints_does_no_harm(shared: Painter) -> None:
+    assert await shared.paint(prints, "a") == "a"
+    assert await shared.paint(prints, "b") == "b"
 
 
 async def test_it_starts_again_when_it_died_between_two_pictures(one: Painter) -> None:
@@ -238,15 +246,15 @@ async def test_a_picture_that_takes_for_ever_is_ended(one: Painter, monkeypatch:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no such signal")
-async def test_an_interrupt_is_for_the_kernel_alone(one: Painter) -> None:
-    assert await one.paint(interrupts, "a") == "a"
-    assert one.pid
-    assert os.getpgid(one.pid) != os.getpgid(0)
+async def test_an_interrupt_is_for_the_kernel_alone(shared: Painter) -> None:
+    assert await shared.paint(interrupts, "a") == "a"
+    assert shared.pid
+    assert os.getpgid(shared.pid) != os.getpgid(0)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="another measure there")
-async def test_receiving_comes_before_drawing(one: Painter) -> None:
-    assert await one.paint(priority, 0) > os.getpriority(os.PRIO_PROCESS, 0)
+async def test_receiving_comes_before_drawing(shared: Painter) -> None:
+    assert await shared.paint(priority, 0) > os.getpriority(os.PRIO_PROCESS, 0)
 
 
 async def test_it_imports_only_what_the_drawing_needs(one: Painter) -> None:
