@@ -366,11 +366,13 @@ def resumes(calls: Sequence[Call]) -> Iterator[Occasion]:
         for i, exchange in enumerate(call):
             if not (exchange.stream and exchange.broken and exchange.delivered):
                 continue
-            if i + 1 < len(call):
+            rest = next((e for e in after(exchange, seen) if exchange.heads[0] in e.heads[1:]), None)
+            again = call[i + 1] if i + 1 < len(call) else None
+            if rest and (again is None or rest.number < again.number):
+                yield exchange, ""  # who asks from the start after that wants another answer
+            elif again:
                 told = f"Answer {exchange.number} broke after {counted(exchange.delivered, 'token')}."
                 yield exchange, told
-            elif any(exchange.heads[0] in later.heads[1:] for later in after(exchange, seen)):
-                yield exchange, ""
 
 
 def every(calls: Iterable[Call]) -> list[Exchange]:

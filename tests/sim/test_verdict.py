@@ -124,6 +124,8 @@ CASES: list[tuple[str, list[dict[str, Any]], int | None]] = [
     ("paid-unread", [{"made": 40, "delivered": 40}], None),
     ("asked-twice", [CUT, OK], 1),
     ("asked-twice", [CUT, {"heads": LONGER, "asked": 2}], 0),
+    ("asked-twice", [CUT, {"heads": LONGER, "asked": 2}, OK], 0),  # resumed; then the same once more
+    ("asked-twice", [CUT, OK, {"heads": LONGER, "asked": 2}], 1),
     ("asked-twice", [CUT | {"delivered": 0}, OK], None),
     ("asked-twice", [{"stream": True, "delivered": 9}, OK], None),  # asking the same again is no mistake
 ]  # fmt: skip
