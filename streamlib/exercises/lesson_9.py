@@ -684,7 +684,7 @@ async def swallows_errors(events: AsyncIterable[Any], provider: str) -> AsyncIte
 
 @adapting.mistake(
     "`async with` works with the streams of OpenAI and Anthropic. Google's is an async generator and has no such thing. "
-    "`streamlib.closing.closing` closes either; here it is enough to read."
+    "Here it is enough to read: whoever opened the stream closes it."
 )
 async def async_with_for_all(events: Any, provider: str) -> AsyncIterator[str]:
     over = False
