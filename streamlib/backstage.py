@@ -140,7 +140,7 @@ async def serving_process(name: str) -> AsyncIterator[str]:
     """The URL of an ASGI app named as for uvicorn, "module:app", served by a process of its own."""
     _allow_files(4096)
     port = _free_port()
-    command = [sys.executable, "-m", "uvicorn", name, "--port", str(port), "--log-level", "critical"]
+    command = [sys.executable, "-m", "uvicorn", name, "--port", str(port), "--log-level", "error"]
     async with _running(command, port) as url:
         yield url
 
@@ -212,25 +212,26 @@ async def behind_nginx(
 @asynccontextmanager
 async def _running(command: list[str], port: int) -> AsyncIterator[str]:
     """A process that listens on `port`; ended with the block."""
-    process = subprocess.Popen(  # noqa: ASYNC220 (it takes a few milliseconds)
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-    )
-    try:
-        async with asyncio.timeout(START_SECONDS):
-            while not await _listens(port):
-                if process.poll() is not None:
-                    assert process.stderr is not None
-                    said = process.stderr.read().decode(errors="replace").strip()
-                    raise RuntimeError(f"{Path(command[0]).name} did not start: {said or 'it said nothing'}")
-                await asyncio.sleep(0.02)
-        yield _url(port)
-    finally:
-        process.terminate()
+    with tempfile.TemporaryFile() as complaints:
+        process = subprocess.Popen(  # noqa: ASYNC220 (it takes a few milliseconds)
+            command, stdin=subprocess.DEVNULL, stdout=complaints, stderr=complaints
+        )
         try:
-            await asyncio.to_thread(process.wait, 5)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+            async with asyncio.timeout(START_SECONDS):
+                while not await _listens(port):
+                    if process.poll() is not None:
+                        complaints.seek(0)
+                        said = complaints.read().decode(errors="replace").strip() or "it said nothing"
+                        raise RuntimeError(f"{Path(command[0]).name} did not start: {said}")
+                    await asyncio.sleep(0.02)
+            yield _url(port)
+        finally:
+            process.terminate()
+            try:
+                await asyncio.to_thread(process.wait, 5)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
 
 
 async def _listens(port: int) -> bool:
@@ -348,12 +349,13 @@ def _allow_files(number: int) -> None:
 
 # -- a page ---------------------------------------------------------------------------------------------
 
-PAGE = Template("""\
+PAGE = """\
 <!doctype html>
 <html lang="en">
 <meta charset="utf-8">
 <title>Ask</title>
 <style>
+  :root { color-scheme: light; }
   body { font: 15px/1.5 system-ui, sans-serif; color: #222; background: #fff; margin: 12px; }
   form { display: flex; gap: 8px; }
   input { flex: 1; font: inherit; padding: 4px 8px; }
@@ -382,6 +384,7 @@ function show(token) {
 function note(text) { get("note").textContent = text; }
 
 function over(text) {
+  if (!get("ask").disabled) return;  // it was over already
   get("stop").disabled = true;
   get("ask").disabled = false;
   if (text) note(`${text} (${tokens} tokens came)`);
@@ -398,10 +401,10 @@ get("form").onsubmit = event => {
 };
 get("stop").onclick = () => { stop(); over("stopped"); };
 
-$script
+SCRIPT
 </script>
 </html>
-""")
+"""
 
 
 def page(script: str) -> str:
@@ -410,4 +413,4 @@ def page(script: str) -> str:
     The script defines `ask(question)`, which gives a function that stops. It can call `show(token)`, and
     `over(text)` at the end, with a reason if it is a bad one.
     """
-    return PAGE.substitute(script=script)
+    return PAGE.replace("SCRIPT", script)
