@@ -7,8 +7,8 @@
 A stream is held when p99 of the lag is at most 50 ms, at least 98 % of the events came, and none was lost.
 Lag is measured by the client, in a process of its own on the same machine (`bench/load_generator.py`),
 against the stream's own schedule. The first table gives every server the same load in turn, several rounds:
-take its ratios. Absolute numbers are this machine's, at this time: "others" is how many cores other programs took
-meanwhile, and above 0.3 a row says "busy" and proves nothing.
+take its ratios. Absolute numbers are those of this machine at this time: "others" is how many cores other
+programs took meanwhile, and above 0.3 a row says "busy" and proves nothing.
 """
 
 from __future__ import annotations
