@@ -76,7 +76,6 @@ class Flow(view.View):
                         result = self._consume(item)
                         if isawaitable(result):
                             await result
-                    reader.done += 1
                     reader.strip.mark(self.settle(reader))
         except Exception as error:
             self.failed(culprit, error)

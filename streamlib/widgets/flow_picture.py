@@ -106,7 +106,6 @@ class Part:
     above: Link | None
     below: Link | None
     over: bool = False
-    done: int = 0  # items that the reader is done with
     kept_text: str = ""  # what it took after the last text that it gave, as far as the two can be compared
     most_kept: int = 0
     is_sure: bool = True  # kept_text is what it seems

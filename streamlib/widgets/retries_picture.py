@@ -192,7 +192,7 @@ def _bars(times: Sequence[float], span: float, y: int) -> list[str]:
 def _circle(at: float, span: float, y: int, title: str) -> str:
     return (
         f'<circle cx="{drawing.percent(at, span)}" cy="{y}" r="4" fill="var(--jp-layout-color0,#fff)" '
-        f'stroke="currentColor" stroke-width="1.3"><title>{escape(title)}</title></circle>'
+        f'stroke="currentColor" stroke-width="1.3"><title>{title}</title></circle>'
     )
 
 

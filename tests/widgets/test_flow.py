@@ -186,6 +186,7 @@ def test_what_redact_holds_back_is_what_it_took_and_has_not_given(pieces: list[s
     ("items", "stage", "most"),
     [
         (["The ", "sec", "ret", " is out. ", "A", "b"], redact(["secret"]), 3),  # "sec", and no mask counts
+        (["a ", "sword", "fish", " b"], redact(["swordfish"]), 5),  # not 6, which is "swordfish" less "***"
         (["One", " two.", " Three", "."], sentences, 8),  # "One two."
         (["ab", "c"], partial(paced, per_second=1e6), 0),
         (range(7), batched(3), 2),
@@ -198,6 +199,16 @@ def test_what_redact_holds_back_is_what_it_took_and_has_not_given(pieces: list[s
 async def test_most_that_a_part_had_and_did_not_pass_on(items: Any, stage: Any, most: int) -> None:
     f = await Flow(stream_of(items), stage)
     assert f.parts[1].most_kept == most
+
+
+async def test_what_was_left_out_is_over_when_the_next_text_is_passed_on() -> None:
+    async def without_x(stream: AsyncIterator[str]) -> AsyncIterator[str]:
+        async for text in stream:
+            if "x" not in text:
+                yield text
+
+    f = await Flow(stream_of(["aa", "xxxx", "b"]), without_x)
+    assert (f.parts[1].most_kept, f.parts[1].kept) == (4, 0)
 
 
 async def test_text_and_other_things_do_not_compare() -> None:
@@ -277,6 +288,20 @@ async def test_an_error_of_the_source_comes_after_what_was_held_back() -> None:
     with pytest.raises(ConnectionError):
         await f
     assert got == [[0, 1, 2], [3, 4]]
+    assert f.parts[0].error == "ConnectionError: cut"
+
+
+def test_a_part_that_failed_is_over_while_another_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def mourning(stream: AsyncIterator[str]) -> AsyncIterator[str]:
+        try:
+            async for item in stream:
+                yield item
+        except ConnectionError:
+            await asyncio.sleep(3)
+            yield "sorry"
+
+    f = run(Flow(fails_after(["a"], ConnectionError("cut")), mourning, consume=rest(1)), monkeypatch)
+    assert seconds(f) == [(0, 1, 0), (3, 2, 0), (2, 0, 3)]
     assert f.parts[0].error == "ConnectionError: cut"
 
 

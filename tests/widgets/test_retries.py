@@ -179,6 +179,19 @@ def test_a_limit_inside_is_a_fault_like_any_other(monkeypatch: pytest.MonkeyPatc
     assert r.attempts[1].started == pytest.approx(3)
 
 
+async def test_what_a_function_makes_of_an_error_does_not_replace_it() -> None:
+    async def gives_up(open_stream: Any) -> Any:
+        try:
+            async for token in open_stream():
+                yield token
+        except ConnectionError as error:
+            raise TimeoutError("no time left") from error
+
+    r = await Retries(plays([ConnectionError("x")]), how=gives_up)
+    assert r.attempts[0].fault == "ConnectionError"
+    assert "TimeoutError: no time left" in r.text()
+
+
 async def test_a_callback_of_ones_own_is_left_alone() -> None:
     heard = []
     how = partial(retry, delays=told(0), on_retry=lambda error, delay: heard.append(str(error)))
