@@ -29,11 +29,13 @@ from typing import Any, Literal
 from .closing import closing
 from .journal import Journal, Prompt, Result
 from .patience import Opened, opening
-from .rates import Permit, RateLimiter
-from .retry import retry
+from .rates import Budget, Permit, RateLimiter
+from .retry import is_transient, retry, retry_after
 from .tokens import Price, TokenUsage, cost, token_usage
 
 __all__ = ["Prompt", "Result", "report", "run_batch"]
+
+LONGEST_WAIT = 600.0  # seconds: told to wait longer (Retry-After), a job fails instead
 
 _ONE_PER_TOKEN = Price(input=1_000_000, output=1_000_000)
 
@@ -61,7 +63,7 @@ async def run_batch(
     ask: opens the stream of text for a prompt: `stream_chat` with its settings, or a function of yours. It
         must raise when an answer is not whole. If what it gives has a `usage`, that is what counts; else the
         tokens are counted here. What fails for a time is asked again before the first token, `attempts`
-        times in all; each attempt counts as a request.
+        times in all; each attempt counts as a request. A Retry-After holds up all jobs.
     concurrency: streams open at once.
     per_minute, tokens_per_minute: the limits of your account. The tokens of a request are those of the prompt
         plus `answer_tokens`; what the answer did not use is given back when it is there.
@@ -94,7 +96,7 @@ async def run_batch(
             _in_a_window("tokens_per_minute", tokens_per_minute, window),
             seconds=window,
         ),
-        budget=math.inf if budget is None else budget,
+        budget=Budget(math.inf if budget is None else budget),
         price=price,
         answer_tokens=answer_tokens,
         on_start=on_start or (lambda key: None),
@@ -104,7 +106,7 @@ async def run_batch(
     with ExitStack() as stack:
         if path is not None:
             batch.journal = stack.enter_context(Journal(path, price))
-            batch.spent = batch.journal.spent
+            batch.budget.spent = batch.journal.spent
             for key, prompt in jobs.items():
                 if result := batch.journal.find(key, prompt):
                     batch.keep(result)
@@ -147,7 +149,7 @@ class _Batch:
     ask: Callable[[Prompt], Opened[str]]
     attempts: int
     limiter: RateLimiter
-    budget: float
+    budget: Budget
     price: Price
     answer_tokens: int | None
     on_start: Callable[[str], object]
@@ -157,22 +159,17 @@ class _Batch:
     bar: Any = None
     waiting: Iterator[tuple[str, Prompt]] = field(default_factory=lambda: iter(()))
     results: dict[str, Result] = field(default_factory=dict)
-    spent: float = 0.0
-    reserved: dict[str, float] = field(default_factory=dict)  # by running job: the most that it can cost
-    settled: asyncio.Event = field(default_factory=asyncio.Event)  # a job has ended, its money is counted
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)  # jobs start one by one, in order
 
     async def work(self) -> None:
         """One job after the other, as long as there are any and there is money for them."""
         while job := await self._next():
             key, prompt, most = job
-            result = await self._run(key, prompt, most)
+            result = await self._run(key, prompt, most.input + most.output)
             if self.journal is not None:
                 self.journal.add(prompt, result)
-            del self.reserved[key]
-            self.spent += result.cost
-            self.settled.set()
-            self.bar.set_postfix_str(f"{self.spent:g} spent", refresh=False)
+            self.budget.settle(cost(most, self.price), result.cost)
+            self.bar.set_postfix_str(f"{self.budget.spent:g} spent", refresh=False)
             self.bar.update()
             self.keep(result)
 
@@ -180,23 +177,19 @@ class _Batch:
         self.results[result.key] = result
         self.on_result(result)
 
-    async def _next(self) -> tuple[str, Prompt, int] | None:
-        """The next job, and the most tokens it can have. The most it can cost is reserved. None: the end."""
+    async def _next(self) -> tuple[str, Prompt, TokenUsage] | None:
+        """The next job, and the most it can use, for which the money is reserved. None: this is the end."""
         async with self.turn:
-            for key, prompt in self.waiting:
-                most = TokenUsage(0, 0)
-                if self.answer_tokens is not None:
-                    most = TokenUsage(token_usage(prompt, "").input, self.answer_tokens)
-                can_cost = cost(most, self.price)
-                while self.spent + sum(self.reserved.values()) + can_cost > self.budget:
-                    if not self.reserved:  # everything is counted, and it does not fit
-                        self.waiting = iter(())
-                        return None
-                    self.settled.clear()  # one that is running may turn out cheaper
-                    await self.settled.wait()
-                self.reserved[key] = can_cost
-                return key, prompt, most.input + most.output
-        return None
+            job = next(self.waiting, None)
+            if job is None:
+                return None
+            most = TokenUsage(0, 0)
+            if self.answer_tokens is not None:
+                most = TokenUsage(token_usage(job[1], "").input, self.answer_tokens)
+            if await self.budget.reserve(cost(most, self.price)):
+                return *job, most
+            self.waiting = iter(())  # it does not fit: this is the end, also for smaller ones
+            return None
 
     async def _run(self, key: str, prompt: Prompt, most: int) -> Result:
         clock = asyncio.get_running_loop().time
@@ -233,9 +226,16 @@ class _Batch:
                 async for text in texts:
                     yield text
 
+        def worth_it(error: Exception) -> bool:
+            return is_transient(error) and (retry_after(error) or 0) <= LONGEST_WAIT
+
+        def told(error: Exception, delay: float) -> None:
+            self.limiter.hold(retry_after(error) or 0)  # what the server tells one of us it tells all
+
+        # No time limit: a long wait for a permit is no failure.
+        stream = retry(attempt, attempts=self.attempts, give_up_after=math.inf, when=worth_it, on_retry=told)
         try:
-            # No time limit: a long wait for a permit is no failure.
-            async with closing(retry(attempt, attempts=self.attempts, give_up_after=math.inf)) as texts:
+            async with closing(stream) as texts:
                 async for text in texts:
                     yield text
         except Exception as error:

@@ -1,9 +1,9 @@
-"""Never more than so many requests, or tokens, in any window of time: `RateLimiter`. Lesson 8.
+"""So many in any window of time, `RateLimiter`; so much in all, `Budget`. Lesson 8.
 
-It is a **sliding log**: the instant of every request is kept for as long as it counts, and the next one goes
-when it fits. Two cheaper ways let more through. A counter that starts again at each full minute allows twice
-the limit around it. A bucket that fills at an even pace allows what has gathered in it, and then the even
-pace on top.
+The limiter is a **sliding log**: the instant of every request is kept for as long as it counts, and the next
+one goes when it fits. Two cheaper ways let more through. A counter that starts again at each full minute
+allows twice the limit around it. A bucket that fills at an even pace allows what has gathered in it, and then
+the even pace on top.
 
 Of the libraries, `pyrate-limiter` keeps strict windows too, and is the one to take where it fits: it shares a
 limit between processes, over Redis or a database. It does not fit a batch of answers. Requests and tokens
@@ -14,11 +14,12 @@ another instant than the one it was counted for. And tokens are reserved by a gu
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
 from contextlib import suppress
 from itertools import accumulate
 
-__all__ = ["Permit", "RateLimiter"]
+__all__ = ["Budget", "Permit", "RateLimiter"]
 
 # Requests take a little differently long to the server: two that leave a window apart may arrive closer.
 MARGIN = 0.05
@@ -63,6 +64,7 @@ class RateLimiter:
         self._log: deque[Permit] = deque()  # those that still count, the oldest first
         self._used = 0  # tokens of all of them
         self._corrected = asyncio.Event()  # look again before the time is up
+        self._held_until = 0.0
         self._turn = asyncio.Lock()  # first come, first served
 
     async def acquire(self, tokens: int = 0) -> Permit:
@@ -84,6 +86,11 @@ class RateLimiter:
             self._used += tokens
             return permit
 
+    def hold(self, seconds: float) -> None:
+        """Let nobody through for so long: the server has told one of them to wait (Retry-After)."""
+        now = asyncio.get_running_loop().time()
+        self._held_until = max(self._held_until, now + seconds)
+
     def correct(self, permit: Permit, tokens: int) -> None:
         """See `Permit.correct`."""
         if self._log and permit.at >= self._log[0].at:  # else it has left the window, and counts no more
@@ -93,6 +100,8 @@ class RateLimiter:
 
     def _free_at(self, tokens: int, now: float) -> float | None:
         """The instant at which the next request fits as things stand; None: it fits now."""
+        if now < self._held_until:
+            return self._held_until
         log = self._log
         while log and log[0].at + self.seconds <= now:
             self._used -= log.popleft().tokens
@@ -104,3 +113,38 @@ class RateLimiter:
             freed = accumulate((permit.tokens for permit in log), initial=0)
             leave = max(leave, next(n for n, free in enumerate(freed) if free >= too_many))
         return log[leave - 1].at + self.seconds if leave else None
+
+
+class Budget:
+    """An amount of money or tokens. Before a job starts, the most it can use is set aside.
+
+    >>> budget = Budget(100.0)
+    >>> async def job():
+    ...     if await budget.reserve(40.0):  # False: what is left is not enough, and nothing will come back
+    ...         ...
+    ...         budget.settle(40.0, 25.0)   # it has used 25; the rest is free again
+
+    It is never exceeded as long as no job uses more than it has reserved.
+    """
+
+    def __init__(self, limit: float = math.inf, spent: float = 0.0) -> None:
+        self.limit = limit
+        self.spent = spent
+        self._reserved: list[float] = []  # one entry for each job that runs
+        self._settled = asyncio.Event()
+
+    async def reserve(self, most: float) -> bool:
+        """Set `most` aside. While it does not fit, wait for running jobs: they may use less than they can."""
+        while self.spent + sum(self._reserved) + most > self.limit:
+            if not self._reserved:
+                return False
+            self._settled.clear()
+            await self._settled.wait()
+        self._reserved.append(most)
+        return True
+
+    def settle(self, most: float, used: float) -> None:
+        """A job that had reserved `most` is over and has used `used`."""
+        self._reserved.remove(most)
+        self.spent += used
+        self._settled.set()

@@ -124,6 +124,23 @@ def test_what_fails_for_a_time_is_asked_again_before_the_first_token(error: Exce
     assert server.times_asked("prompt 0") == 2
 
 
+def test_a_retry_after_holds_up_all_jobs() -> None:
+    server = Server({"prompt 0": [StatusError("busy", status=429, retry_after="20")]})
+    results = virtual(run_quietly(prompts(6), ask=server.ask, concurrency=2))
+    assert set(states(results)) == {"done"}
+    before, after = server.asked[:2], server.asked[2:]
+    assert [at for at, _ in before] == [0, 0]
+    assert all(at >= 20 for at, _ in after)
+
+
+def test_told_to_wait_for_hours_a_job_fails_instead() -> None:
+    error = StatusError("no quota", status=429, retry_after="86400")
+    server = Server({"prompt 0": [error]})
+    results = virtual(run_quietly(prompts(2), ask=server.ask))
+    assert states(results) == ["failed", "done"]
+    assert results[0].error is error
+
+
 def test_what_fails_for_good_is_asked_once() -> None:
     server = Server({"prompt 0": [StatusError("no such model", status=404)]})
     (result,) = virtual(run_quietly(prompts(1), ask=server.ask))

@@ -1,4 +1,4 @@
-"""Strict windows: never more than the limit in any of them. On a virtual clock."""
+"""Strict windows: never more than the limit in any of them; a budget that holds. On a virtual clock."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streamlib.rates import MARGIN, RateLimiter
+from streamlib.rates import MARGIN, Budget, RateLimiter
 
 from .stream_helpers import now, virtual
 
@@ -144,6 +144,22 @@ def test_one_who_no_longer_waits_takes_no_place() -> None:
     assert virtual(main()) == pytest.approx(WINDOW + MARGIN)
 
 
+def test_what_one_is_told_holds_for_all() -> None:
+    async def main() -> list[float]:
+        limiter = RateLimiter(1, seconds=WINDOW)
+        await limiter.acquire()
+        waiting = asyncio.create_task(limiter.acquire())
+        await asyncio.sleep(1)
+        limiter.hold(30)
+        limiter.hold(5)  # a shorter word changes nothing
+        await waiting
+        first = now()
+        await limiter.acquire()
+        return [first, now()]
+
+    assert virtual(main()) == pytest.approx([31, 31 + WINDOW + MARGIN])
+
+
 def test_without_limits_nobody_waits() -> None:
     through = virtual(crowd(RateLimiter(), [(0.0, 10**9, 1.0, 0.0)] * 50))
     assert {at for at, _, _ in through} == {0.0}
@@ -177,3 +193,55 @@ def test_requests_leave_at_the_instant_they_were_counted_for() -> None:
     pairs = virtual(main())
     assert all(counted == left for counted, left in pairs)
     assert all(b - a > WINDOW for (a, _), (b, _) in pairwise(pairs))
+
+
+# Each job: the most it can use, what part of that it does use, how long it takes.
+jobs = st.lists(st.tuples(st.integers(1, 50), st.floats(0, 1), st.floats(0, 9)), max_size=15)
+
+
+@given(jobs, st.integers(0, 150))
+@settings(max_examples=60)
+def test_a_budget_is_never_exceeded_and_no_job_that_fits_is_turned_away(
+    jobs: list[tuple[int, float, float]], limit: int
+) -> None:
+    async def main() -> None:
+        budget = Budget(limit)
+        used, possible = 0, 0  # spent for certain, and what all that run could use
+
+        async def run(most: int, part: float, seconds: float) -> None:
+            nonlocal used, possible
+            await asyncio.sleep(seconds)
+            budget.settle(most, int(most * part))
+            used += int(most * part)
+            possible -= most
+
+        async with asyncio.TaskGroup() as group:
+            for most, part, seconds in jobs:
+                if await budget.reserve(most):
+                    possible += most
+                    assert used + possible <= limit
+                    group.create_task(run(most, part, seconds))
+                else:
+                    assert possible == 0
+                    assert used + most > limit
+        assert budget.spent == used
+
+    virtual(main())
+
+
+def test_what_was_spent_before_is_part_of_a_budget() -> None:
+    async def main() -> list[bool]:
+        budget = Budget(100, spent=70)
+        return [await budget.reserve(31), await budget.reserve(30)]
+
+    assert virtual(main()) == [False, True]
+
+
+def test_without_a_limit_a_budget_counts_only() -> None:
+    async def main() -> float:
+        budget = Budget()
+        assert await budget.reserve(1e9)
+        budget.settle(1e9, 5)
+        return budget.spent
+
+    assert virtual(main()) == 5
