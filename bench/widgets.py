@@ -118,7 +118,7 @@ WATCH = """() => {
 
 
 async def serve_one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Requests of one connection. The model's name says what to send: "100x200" is 200 tokens, 100 a second."""
+    """Requests of one connection. The model is what to send: "100x200" is 200 tokens, 100 a second."""
     loop = asyncio.get_running_loop()
     try:
         while True:

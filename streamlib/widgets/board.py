@@ -16,18 +16,20 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Callable, Coroutine, Generator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Generator, Iterable, Mapping, Sequence
+from contextlib import suppress
 from html import escape
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Self
 
 from ..drawing import frame, lines
+from ..metrics import StreamStats
 from . import view
 from .ask import Ask
 from .board_load import Headers, Load, make_prompt
 from .board_picture import draw_board, draw_file
-from .board_run import Run, text_table, to_csv
+from .board_run import STOPPED, Result, Run, Settings, text_table, to_csv
 from .board_scene import Scene, counted, make_scene
 from .board_screen import Choice, Screen
 from .board_server import look_at
@@ -121,6 +123,19 @@ class Board:
         """End what runs now; its connections are closed, and what has come to an end stays on the board."""
         for load in self._loads:
             load.stop()
+
+    def add(self, label: str, streams: Iterable[StreamStats]) -> Run:
+        """Put streams on the board that you have measured yourself, all at once, as a run."""
+        results = tuple(
+            Result(number, 0.0, stats, "" if stats.completed else STOPPED)
+            for number, stats in enumerate(streams, 1)
+        )
+        seconds = max((result.stats.end_to_end or 0.0 for result in results), default=0.0)
+        run = Run(label, Settings(self.ask.model, len(results), len(results), 0), results, seconds)
+        self.runs.append(run)
+        if self._screen is not None:
+            self._later(self._keep())
+        return run
 
     def clear(self) -> None:
         """Forget all runs."""
@@ -236,11 +251,14 @@ class Board:
 
     async def _move(self, screen: Screen) -> None:
         """Pictures while it runs: the next scene when the last picture is there, at most 12 a second."""
+        before = 0.0
         while True:
             began = perf_counter()
             screen.draw(await self._picture())
             took = perf_counter() - began
-            await asyncio.sleep(max(1 / view.FRAMES_PER_SECOND, 2 * took) - took)
+            # twice as long as a picture takes: on a slow machine fewer; a single slow one is forgiven
+            await asyncio.sleep(max(1 / view.FRAMES_PER_SECOND, 2 * min(took, before)) - took)
+            before = took
 
     async def _rest(self) -> None:
         """All runs are over: the picture that stays."""
@@ -253,20 +271,22 @@ class Board:
         await self._keep()
 
     async def _keep(self) -> None:
-        if self._screen is not None:
-            self._screen.busy(False)
-            self._screen.keep(await self._picture(), self.text())
-            files = {"board.csv": self.csv().encode(), "board.png": await self._file("png")}
-            self._screen.offer(files if self.runs else {})
+        """The picture that stays, and the files that go with it."""
+        screen = self._screen
+        if screen is None:
+            return
+        screen.keep(await self._picture(), self.text())
+        files = {"board.csv": self.csv().encode()}
+        with suppress(PainterError):
+            files["board.png"] = await painter().paint(draw_file, (self.scene(), "png"))
+        screen.offer(files if self.runs else {})
+        screen.busy(bool(self._loads))
 
     async def _picture(self) -> str:
         try:
             return await painter().paint(draw_board, self.scene())
-        except PainterError as error:  # measuring goes on; the next picture may come
+        except PainterError as error:  # measuring goes on, and the next picture may come
             return frame(lines([f"No picture: {error}."]), f"<pre>{escape(self.text())}</pre>")
-
-    async def _file(self, kind: str) -> bytes:
-        return await painter().paint(draw_file, (self.scene(), kind))
 
     def _make_room(self) -> None:
         """Stop what an earlier cell began: it would disturb the times of this one."""

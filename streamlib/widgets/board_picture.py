@@ -160,10 +160,14 @@ class Cloud(Panel):
         right = max([point[0] for point in points] + waits, default=0.0)
         return nice(1.05 * right, 0.5), nice(1.1 * max((point[1] for point in points), default=0.0), 50)
 
+    def prepare(self, axes: Axes, limits: Point) -> None:
+        super().prepare(axes, limits)
+        axes.text(0.012, 0.975, "↖ better", transform=axes.transAxes, va="top", alpha=0.6)
+
     def put(self, axes: Axes, scene: Scene) -> Iterator[Artist]:
         for place, group in enumerate(scene.groups):
             colour, (mark, _) = look(place)
-            yield _marks(axes, group.faint, mark, color=colour, alpha=0.25, markersize=6)
+            yield _marks(axes, group.faint, mark, color=colour, alpha=0.4, markersize=6)
             yield _marks(axes, group.done, mark, color=colour, alpha=0.8, markersize=6.5)
             hollow = {"markerfacecolor": "none", "markeredgewidth": 1.8, "markersize": 8}
             yield _marks(axes, group.streaming, mark, color=colour, **hollow)
@@ -186,7 +190,7 @@ class Together(Panel):
     def put(self, axes: Axes, scene: Scene) -> Iterator[Artist]:
         for place, group in enumerate(scene.groups):
             points = [(0.0, 0.0), *group.rates] if group.rates else []
-            alpha = 0.25 if group.summary.invalid else 1.0
+            alpha = 0.4 if group.summary.invalid else 1.0
             dashes: Any = LINES[place % len(LINES)]
             yield _marks(axes, points, "", color=look(place)[0], linestyle=dashes, linewidth=2, alpha=alpha)
 

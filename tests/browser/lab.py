@@ -56,7 +56,7 @@ PROBLEMS = """() => {
   const problems = [];
   const failed = /^\\s*(Error (displaying|creating) widget|Loading widget|No JavaScript renderer)/;
   for (const output of document.querySelectorAll('.jp-Notebook .jp-OutputArea-output'))
-    if (failed.test(output.innerText))
+    if (output.checkVisibility() && failed.test(output.innerText))
       problems.push('widget: ' + output.innerText.slice(0, 300));
   for (const image of document.querySelectorAll('.jp-Notebook img'))
     if (!image.complete || image.naturalWidth === 0)

@@ -204,6 +204,16 @@ async def test_runs_that_are_awaited_together_share_the_board() -> None:
     assert len(first.whole) == len(second.whole) == 2
 
 
+async def test_streams_that_somebody_else_measured_can_be_added() -> None:
+    async with serving(*answer("a", "b")) as server:
+        b = board(server)
+        measured = (await b.run("x", requests=2)).streams
+    run = b.add("mine", measured)
+    assert run.streams == measured
+    groups = b.scene().groups
+    assert [(group.summary.label, len(group.done)) for group in groups] == [("x", 2), ("mine", 2)]
+
+
 async def test_csv_has_a_line_for_each_stream() -> None:
     async with serving(*answer("a", "b")) as server:
         b = board(server)
