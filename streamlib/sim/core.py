@@ -118,6 +118,7 @@ class Simulator:
         self._serial = count(1)
         self._numbers = count(1)  # of the requests that the verdict knows
         self._pending: tuple[str, int] = ("", 0)  # faults for the next requests, and for how many
+        self._scene = 0  # how often that was set
         self._routes: dict[str, dict[str, Callable[[Request, float], Response]]] = {
             "/": {"GET": self._page},
             "/v1/models": {"GET": self._models},
@@ -166,6 +167,7 @@ class Simulator:
         """Note the request down for the verdict: who asked what, and what is answered."""
         exchange = response.delivery.exchange
         exchange.number = next(self._numbers)
+        exchange.scene = self._scene
         exchange.client = request.headers.get("x-sim-client", "")[:MAX_CLIENT_NAME]
         exchange.asked = crc32(request.body, crc32(request.path.encode("utf-8", "surrogatepass")))
         exchange.status = response.status
@@ -362,10 +364,12 @@ class Simulator:
             )
         parse_faults(fault)
         self._pending = (fault, times)
+        self._scene += 1
         return self._show_faults(request, now)
 
     def _clear_faults(self, request: Request, now: float) -> Response:
         self._pending = ("", 0)
+        self._scene += 1
         return self._show_faults(request, now)
 
     def _faults_of(self, request: Request) -> Faults:

@@ -5,7 +5,8 @@ So it knows for certain that a client came back too early, repeated a request th
 stream open. What the client did with the tokens it cannot see: whether half an answer was taken for a whole
 one, or shown twice, it only suspects, from what was asked next. ``Check.sure`` tells the two apart.
 
-A request that comes after a failed one with the same body, from the same client, is its retry. The header
+A request that comes after a failed one with the same body, from the same client, is its retry, unless a
+minute has gone by or the faults have been set anew meanwhile, which begins another scene. The header
 ``X-Sim-Client`` tells several clients apart; without it they are one. Asking the same again after a whole
 answer is nobody's mistake, and is not looked at.
 
@@ -31,6 +32,7 @@ SILENCE = 10.0  # seconds without a token that nobody should sit through
 LONGEST_WAIT = 120.0  # seconds; told to wait longer, a client may give up
 AT_ONCE = 0.05  # seconds: no wait at all
 HERD = 5  # clients that come back together
+LATEST = 60.0  # seconds after the time it was told to wait: who comes later asks for something else
 
 HOPELESS = frozenset({400, 401, 403, 404, 405, 413, 422})
 PASSING = frozenset({408, 409, 429})  # and what begins with 5
@@ -45,6 +47,7 @@ class Exchange:
     number: int = 0
     client: str = ""
     asked: int = 0  # a checksum of path and body
+    scene: int = 0  # counts how often faults were set
     heads: tuple[int, ...] = ()  # checksums of the messages: all, without the last, without the last two, …
     status: int | None = 200  # None: the connection was closed without an answer
     retry_after: float | None = None  # seconds, as the answer said
@@ -61,6 +64,10 @@ class Exchange:
     def broken(self) -> bool:
         """The answer stopped in the middle, and not because the client left."""
         return self.fault in BROKEN and (self.finished or self.silent_since is not None)
+
+    @property
+    def who(self) -> tuple[str, int]:
+        return self.client, self.scene
 
     @property
     def failed(self) -> bool:
@@ -167,15 +174,15 @@ class ClientReport:
             return Card("Only the embedded model says what it thinks of a client", "neutral", [])
         if not self.requests:
             return Card(f"The server has seen no request of {who}", "neutral", [])
-        if certain:
-            heading = f"What the server saw of {who}: {counted(certain, 'mistake')}"
-        elif suspected:
-            heading = f"What the server saw of {who}: no mistake, {counted(suspected, 'doubt')}"
+        if self.findings:
+            found = counted(certain, "mistake") if certain else "no mistake"
+            doubts = f", {counted(suspected, 'doubt')}" if suspected else ""
+            heading = f"What the server saw of {who}: {found}{doubts}"
         else:
             heading = f"The server has no complaint about {who}"
         told = (
-            f"{counted(self.requests, 'request')} for {counted(self.answers, 'answer')}, "
-            f"{self.failures} of them failed; "
+            f"{counted(self.requests, 'request')}, {self.failures} of them failed, "
+            f"for {counted(self.answers, 'answer')}; "
             f"{counted(self.tokens_made, 'token')} made, {self.tokens_delivered} delivered."
         )
         kept = [check for check in self.checks if not check.count]
@@ -344,7 +351,7 @@ def closes(calls: Sequence[Call]) -> Iterator[Occasion]:
             continue
         since, until = exchange.silent_since, exchange.ended - 0.5
         kept = since is not None and any(
-            since < later.at < until and (later.client, later.asked) == (exchange.client, exchange.asked)
+            since < later.at < until and (later.who, later.asked) == (exchange.who, exchange.asked)
             for later in seen
         )
         yield exchange, f"Answer {exchange.number} was open while it was asked for again." if kept else ""
@@ -383,7 +390,7 @@ def after(exchange: Exchange, seen: Iterable[Exchange]) -> Iterator[Exchange]:
     """What the same client asked later, if it was about something that could be read."""
     if exchange.heads:
         for later in seen:
-            if later.number > exchange.number and later.client == exchange.client:
+            if later.number > exchange.number and later.who == exchange.who:
                 yield later
 
 
@@ -513,8 +520,8 @@ def judge(exchanges: Iterable[Exchange], client: str | None = None) -> ClientRep
         if not occasions:
             continue
         wrong = [(exchange.number, told) for exchange, told in occasions if told]
-        times = f"{len(wrong)} of {len(occasions)} times"
-        what = f"{rule.broken} ({times}). {wrong[0][1]}" if wrong else f"{rule.kept}."
+        times = f" ({len(wrong)} of {len(occasions)} times)" if len(occasions) > 1 else ""
+        what = f"{rule.broken}{times}. {wrong[0][1]}" if wrong else f"{rule.kept}."
         numbers = tuple(number for number, _ in wrong)
         checks.append(Check(rule.id, rule.sure, len(occasions), numbers, what, rule.mend))
     return ClientReport(
@@ -528,14 +535,20 @@ def judge(exchanges: Iterable[Exchange], client: str | None = None) -> ClientRep
     )
 
 
+def may_follow(failed: Exchange, retry: Exchange) -> bool:
+    if failed.ended is None:
+        return False
+    return failed.ended <= retry.at <= failed.ended + (failed.retry_after or 0.0) + LATEST
+
+
 def group(exchanges: Iterable[Exchange]) -> list[Call]:
     """Requests with their retries. A client cannot retry what it has not seen fail: requests with the same
     words that run at the same time are separate calls."""
     calls: list[list[Exchange]] = []
-    failed: defaultdict[tuple[str, int], list[list[Exchange]]] = defaultdict(list)
+    failed: defaultdict[object, list[list[Exchange]]] = defaultdict(list)
     for exchange in sorted(exchanges, key=lambda exchange: exchange.number):
-        waiting = failed[exchange.client, exchange.asked]
-        over = [call for call in waiting if (end := call[-1].ended) is not None and end <= exchange.at]
+        waiting = failed[exchange.who, exchange.asked]
+        over = [call for call in waiting if may_follow(call[-1], exchange)]
         if over:
             call = max(over, key=lambda call: call[-1].ended or 0.0)
             waiting[:] = [other for other in waiting if other is not call]

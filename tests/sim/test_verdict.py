@@ -55,7 +55,7 @@ def bad(status: int | None, at: float, **fields: Any) -> dict[str, Any]:
     return {"status": status, "at": at, **fields}
 
 
-OK = {"at": 100.0}
+OK = {"at": 30.0}
 CUT = {"fault": "cut-after", "stream": True, "delivered": 3, "made": 3}
 HALF = {"fault": "truncate-after", "stream": True, "delivered": 3, "made": 3}
 SILENT = {"fault": "stall-after", "stream": True, "finished": False}
@@ -76,6 +76,9 @@ CASES: list[tuple[str, list[dict[str, Any]], int | None]] = [
     ("retry-after-ignored", [bad(429, 0, retry_after=2.0)], None),
     ("retry-after-ignored", [bad(429, 0, retry_after=2.0), {"at": 0.5, "asked": 7}], None),
     ("retry-after-ignored", [bad(429, 0, retry_after=2.0), {"at": 0.5, "client": "other"}], None),
+    ("retry-after-ignored", [bad(429, 0, retry_after=2.0), {"at": 0.5, "scene": 1}], None),
+    ("retry-after-ignored", [bad(429, 0, retry_after=90.0), {"at": 80.0}], 1),
+    ("retry-after-ignored", [bad(429, 0, retry_after=90.0), {"at": 151.0}], None),  # another question
     ("retried-for-nothing", [bad(400, 0), OK], 1),
     ("retried-for-nothing", [bad(401, 0), bad(401, 1), OK], 2),
     ("retried-for-nothing", [bad(404, 0)], 0),
@@ -105,7 +108,8 @@ CASES: list[tuple[str, list[dict[str, Any]], int | None]] = [
     ("gave-up", [bad(400, 0)], None),
     ("truncated-accepted", [HALF], 1),
     ("truncated-accepted", [HALF, {"asked": 2, "heads": (1,)}], 1),
-    ("truncated-accepted", [HALF, OK], 0),
+    ("truncated-accepted", [HALF, {"at": 3.0}], 0),
+    ("truncated-accepted", [HALF, {"at": 3.0, "scene": 1}], 1),
     ("truncated-accepted", [HALF, {"heads": LONGER, "asked": 2}], 0),
     ("truncated-accepted", [HALF, {"heads": LONGER, "asked": 2, "client": "other"}], 1),
     ("truncated-accepted", [HALF | {"finished": False}], None),  # the client left before it happened
@@ -303,6 +307,17 @@ def test_clients_are_told_apart_by_a_header() -> None:
     assert verdict_of(simulator, "client=nobody")["requests"] == 0
 
 
+def test_setting_faults_begins_a_scene() -> None:
+    simulator = Simulator()
+    for fault in ("status=400", "truncate-after=2"):
+        set_faults = request({"fault": fault}, path="/sim/faults")
+        assert simulator.respond(set_faults, NOW).status == 200
+        answered(simulator, body_of(stream=True))
+    simulator.respond(request(method="DELETE", path="/sim/faults"), NOW)
+    answered(simulator, body_of(stream=True))
+    assert [finding["id"] for finding in verdict_of(simulator)["findings"]] == ["truncated-accepted"]
+
+
 def test_the_record_can_begin_anew() -> None:
     simulator = Simulator()
     answered(simulator, x_sim_fault="status=503")
@@ -348,7 +363,7 @@ def test_a_finding_says_how_often_and_gives_an_example() -> None:
     report = seen(bad(429, 0, retry_after=2.0), {"at": 0.5})
     (finding,) = report.findings
     assert (finding.id, finding.sure, finding.met, finding.requests) == ("retry-after-ignored", True, 1, (2,))
-    assert "(1 of 1 times)" in finding.what
+    assert finding.what.startswith("Came back before the time that Retry-After said.")
     assert "Request 2 came 0.50 s after a 429 that said 2 s." in finding.what
 
 
