@@ -32,6 +32,7 @@ from .model import (
 )
 
 ID_PREFIX = "msg_"
+NO_THREADS = "thread_unsupported_request"
 ERROR_EVENT = encode(
     json.dumps(
         {
@@ -64,6 +65,10 @@ def parse(request: Request) -> Ask:
     if "anthropic-version" not in request.headers:
         raise ApiError(400, "anthropic-version: header is required.", param="anthropic-version")
     data = chat.load(request.body)
+    if data.get("thread"):  # told by its code, the client's tool runner sends the whole conversation instead
+        raise ApiError(
+            400, "This server keeps no threads: send the whole conversation without one.", code=NO_THREADS
+        )
     counts = request.path.rstrip("/").endswith("count_tokens")
     if data.get("max_tokens") is None and not counts:
         raise ApiError(400, "max_tokens: Field required.", param="max_tokens")
@@ -351,5 +356,8 @@ _ERROR_TYPES = {
 def error_body(error: ApiError, request_id: str) -> bytes:
     """An error in Anthropic's shape; its type follows from the status."""
     kind = _ERROR_TYPES.get(error.status, "invalid_request_error" if error.status < 500 else "api_error")
-    said = {"type": "error", "error": {"type": kind, "message": error.message}, "request_id": request_id}
-    return json.dumps(said, ensure_ascii=False).encode()
+    said: dict[str, Any] = {"type": kind, "message": error.message}
+    if error.code == NO_THREADS:
+        said["details"] = {"error_code": NO_THREADS}
+    whole = {"type": "error", "error": said, "request_id": request_id}
+    return json.dumps(whole, ensure_ascii=False).encode()

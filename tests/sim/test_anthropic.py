@@ -13,6 +13,7 @@ from anthropic import (
     NotFoundError,
     OverloadedError,
     RateLimitError,
+    beta_tool,
 )
 
 from streamlib.sim.core import Response, Simulator
@@ -153,6 +154,19 @@ def test_a_tool_and_its_result(client: Anthropic) -> None:
     result = {"type": "tool_result", "tool_use_id": call.id, "content": "19 degrees"}
     messages += [called.to_param(), {"role": "user", "content": [result]}]
     assert "19 degrees" in client.messages.create(**fields, messages=messages).content[0].text
+
+
+def test_the_clients_tool_runner_comes_to_its_end(client: Anthropic) -> None:
+    @beta_tool
+    def weather(city: str) -> str:
+        """The weather in a city."""
+        return f"19 degrees in {city}"
+
+    question: Any = {"role": "user", "content": "How is the weather in Lisbon?"}
+    runner = client.beta.messages.tool_runner(
+        model="sim-1", max_tokens=300, messages=[question], tools=[weather]
+    )
+    assert "19 degrees in Lisbon" in runner.until_done().content[0].text  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize(
