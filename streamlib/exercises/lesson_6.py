@@ -6,11 +6,11 @@ import asyncio
 import json
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import Any
 
 from ..checker import Case, Exercise, Stage
-from ..sse import encode
+from ..sse import ServerSentEvent, SSEParser, encode
 
 # sse_format
 
@@ -312,6 +312,7 @@ async def event_stream(tokens: AsyncGenerator[str, None], heartbeat: float) -> A
     yield encode("{}", event="done")
 
 
+DONE = ServerSentEvent("{}", event="done")
 Said = Sequence[tuple[float, str | Exception]]
 
 
@@ -341,6 +342,21 @@ class Model:
         self.log.append(f"{asyncio.get_running_loop().time() - self._start:5.2f} s  {line}")
 
 
+def shown(piece: object) -> str:
+    """What a reader makes of one piece: JSON may be written in more ways than one."""
+    if piece == b": still here\n\n":
+        return "a heartbeat"
+    with suppress(TypeError, ValueError):
+        parser = SSEParser()
+        [event] = parser.feed(piece)  # type: ignore[arg-type]
+        parser.close()
+        if event.event == "message" and not parser.truncated:
+            return f"the token {event.json()!r}"
+        if event == DONE and not parser.truncated:
+            return "done"
+    return repr(piece)
+
+
 def streamed(
     note: str,
     says: Said,
@@ -365,7 +381,7 @@ def streamed(
             pieces = 0
             async with aclosing(solution(model.tokens(), heartbeat)) as stream:
                 async for piece in stream:
-                    model.note(f"the reader gets {piece!r}")
+                    model.note(f"the reader gets {shown(piece)}")
                     pieces += 1
                     ahead = max(ahead, model.made - pieces)
                     if pieces == take:
@@ -765,6 +781,36 @@ async def closes_on_cancel_only(tokens: AsyncGenerator[str, None], heartbeat: fl
             await asyncio.wait([waiting])
         await tokens.aclose()
         raise
+    yield encode("{}", event="done")
+
+
+@serving.mistake(
+    "The reader has left, and you go on to say `done`: you caught the `CancelledError`. Clean up in `finally`, which lets it "
+    "through."
+)
+async def swallows_the_cancellation(
+    tokens: AsyncGenerator[str, None], heartbeat: float
+) -> AsyncIterator[bytes]:
+    waiting = None
+    try:
+        while True:
+            waiting = waiting or asyncio.ensure_future(anext(tokens, None))
+            done, _ = await asyncio.wait([waiting], timeout=heartbeat)
+            if done:
+                token = waiting.result()
+                waiting = None
+                if token is None:
+                    break
+                yield encode(json.dumps(token))
+            else:
+                yield b": still here\n\n"
+    except asyncio.CancelledError:
+        pass
+    finally:
+        if waiting:
+            waiting.cancel()
+            await asyncio.wait([waiting])
+        await tokens.aclose()
     yield encode("{}", event="done")
 
 
