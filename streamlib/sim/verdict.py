@@ -15,6 +15,7 @@ The rules go back to those of llmock's verdict (https://pypi.org/project/llmock/
 
 from __future__ import annotations
 
+from bisect import bisect
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -301,21 +302,23 @@ def spreads_out(calls: Sequence[Call]) -> Iterator[Occasion]:
 
 
 def tries_again(calls: Sequence[Call]) -> Iterator[Occasion]:
+    mentioned = mentions(calls)
     for call in calls:
         last = call[-1]
         too_long = last.retry_after is not None and last.retry_after > LONGEST_WAIT
         if any(exchange.passing and exchange.fault != "truncate-after" for exchange in call) and not too_long:
-            alone = len(call) == 1 and not taken_up(last, calls)
+            alone = len(call) == 1 and not taken_up(last, mentioned)
             wait = f" that said to wait {last.retry_after:g} s" if last.retry_after is not None else ""
             told = f"Request {last.number} got {name(last)}{wait}, and nothing came after it."
             yield last, told if alone else ""
 
 
 def notices_the_end(calls: Sequence[Call]) -> Iterator[Occasion]:
+    mentioned = mentions(calls)
     for call in calls:
         for i, exchange in enumerate(call):
             if exchange.fault == "truncate-after" and exchange.broken:
-                missed = i + 1 == len(call) and not taken_up(exchange, calls)
+                missed = i + 1 == len(call) and not taken_up(exchange, mentioned)
                 told = (
                     f"Answer {exchange.number} ended after {counted(exchange.delivered, 'token')} without a "
                     "finish reason, and nobody asked again or for the rest."
@@ -324,10 +327,11 @@ def notices_the_end(calls: Sequence[Call]) -> Iterator[Occasion]:
 
 
 def notices_bad_json(calls: Sequence[Call]) -> Iterator[Occasion]:
+    mentioned = mentions(calls)
     for call in calls:
         for i, exchange in enumerate(call):
             if exchange.fault == "bad-json" and exchange.status == 200:
-                missed = exchange.finished and i + 1 == len(call) and not taken_up(exchange, calls)
+                missed = exchange.finished and i + 1 == len(call) and not taken_up(exchange, mentioned)
                 yield exchange, f"Answer {exchange.number} was read on past it." if missed else ""
 
 
@@ -342,18 +346,18 @@ def has_a_timeout(calls: Sequence[Call]) -> Iterator[Occasion]:
 
 def closes(calls: Sequence[Call]) -> Iterator[Occasion]:
     """A stream is left open when it is open now, or was still when its silence had led to a retry."""
-    seen = every(calls)
-    for exchange in seen:
+    times: defaultdict[object, list[float]] = defaultdict(list)
+    for exchange in every(calls):
+        times[exchange.who, exchange.asked].append(exchange.at)
+    for exchange in every(calls):
         if not exchange.stream or exchange.finished or exchange.status != 200:
             continue
         if exchange.ended is None:
             yield exchange, f"Answer {exchange.number} is still open."
             continue
         since, until = exchange.silent_since, exchange.ended - 0.5
-        kept = since is not None and any(
-            since < later.at < until and (later.who, later.asked) == (exchange.who, exchange.asked)
-            for later in seen
-        )
+        again = times[exchange.who, exchange.asked]
+        kept = since is not None and any(since < at < until for at in again)
         yield exchange, f"Answer {exchange.number} was open while it was asked for again." if kept else ""
 
 
@@ -368,14 +372,14 @@ def reads_what_it_pays(calls: Sequence[Call]) -> Iterator[Occasion]:
 
 
 def resumes(calls: Sequence[Call]) -> Iterator[Occasion]:
-    seen = every(calls)
+    continued = mentions(calls, longer=True)
     for call in calls:
         for i, exchange in enumerate(call):
             if not (exchange.stream and exchange.broken and exchange.delivered):
                 continue
-            rest = next((e for e in after(exchange, seen) if exchange.heads[0] in e.heads[1:]), None)
+            rest = taken_up(exchange, continued)
             again = call[i + 1] if i + 1 < len(call) else None
-            if rest and (again is None or rest.number < again.number):
+            if rest and (again is None or rest < again.number):
                 yield exchange, ""  # who asks from the start after that wants another answer
             elif again:
                 told = f"Answer {exchange.number} broke after {counted(exchange.delivered, 'token')}."
@@ -386,17 +390,20 @@ def every(calls: Iterable[Call]) -> list[Exchange]:
     return sorted((exchange for call in calls for exchange in call), key=lambda exchange: exchange.number)
 
 
-def after(exchange: Exchange, seen: Iterable[Exchange]) -> Iterator[Exchange]:
-    """What the same client asked later, if it was about something that could be read."""
-    if exchange.heads:
-        for later in seen:
-            if later.number > exchange.number and later.who == exchange.who:
-                yield later
+def mentions(calls: Iterable[Call], longer: bool = False) -> dict[object, list[int]]:
+    """For every conversation the requests that have it or, being longer, begin with it: their numbers."""
+    numbers: defaultdict[object, list[int]] = defaultdict(list)
+    for exchange in every(calls):
+        for head in exchange.heads[longer:]:
+            numbers[exchange.who, head].append(exchange.number)
+    return numbers
 
 
-def taken_up(exchange: Exchange, calls: Sequence[Call]) -> bool:
-    """Whether the client came back for it: with this conversation, or a longer one that begins with it."""
-    return any(exchange.heads[0] in later.heads for later in after(exchange, every(calls)))
+def taken_up(exchange: Exchange, mentioned: Mapping[object, list[int]]) -> int | None:
+    """The number of the first request by which the client came back for this answer."""
+    numbers = mentioned.get((exchange.who, exchange.heads[0]), []) if exchange.heads else []
+    at = bisect(numbers, exchange.number)
+    return numbers[at] if at < len(numbers) else None
 
 
 RULES = (

@@ -367,6 +367,12 @@ def test_a_finding_says_how_often_and_gives_an_example() -> None:
     assert "Request 2 came 0.50 s after a 429 that said 2 s." in finding.what
 
 
+def test_several_times_are_counted() -> None:
+    (finding,) = seen(*[bad(429, i, retry_after=2.0) for i in (0.0, 0.5, 2.6)], {"at": 3.0}).findings
+    assert (finding.met, finding.requests) == (3, (2, 4))
+    assert "(2 of 3 times)" in finding.what
+
+
 def test_what_is_certain_comes_first_and_decides() -> None:
     doubt, mistake = (
         seen(HALF),
