@@ -244,28 +244,27 @@ def _between(link: Link) -> str:
 
 def _time(part: Part, scene: Scene, span: float) -> str:
     """A part's time from left to right: the share of each state, and a mark for each item it handed on."""
-    strip, height = part.strip, TICKS + AREA
-    end = part.settled
+    strip, height, end = part.strip, TICKS + AREA, part.settled
+    first = None if part.below is None else part.below.first
     solid = _area([(works, 0.0) for works in strip.works], strip.width, end, span)
     both = _area(list(zip(strip.works, strip.unasked, strict=True)), strip.width, end, span)
-    ticks = "".join(
-        f"M{1000 * (column + 0.5) * strip.width / span:.1f} 3v{TICKS - 6}"
-        for column, items in enumerate(strip.items)
-        if items
-    )
+    no_input, ticks = "", ""
+    for column, items in enumerate(strip.items):
+        start, stop = column * strip.width, min((column + 1) * strip.width, end)
+        if strip.works[column] + strip.unasked[column] < 0.95 * (stop - start):
+            no_input += f"M{1000 * start / span:.1f} {height - 1}H{1000 * stop / span:.1f}"
+        if items > (first is not None and start <= first < start + strip.width):  # the first is a diamond
+            ticks += f"M{1000 * (start + strip.width / 2) / span:.1f} 3v{TICKS - 6}"
     thin = 'vector-effect="non-scaling-stroke"'
-    paths = (
+    parts = [
         f'<svg width="100%" height="{height}" viewBox="0 0 1000 {height}" preserveAspectRatio="none">'
         f'<path d="{both}" fill="currentColor" fill-opacity="0.08" stroke="currentColor" '
         f'stroke-opacity="0.55" {thin}/><path d="{solid}" fill="{TOKEN}"/>'
-        f'<path d="M0 {height - 1}H{1000 * end / span:.1f}" stroke="{WAITING}" stroke-width="3" {thin}/>'
+        f'<path d="{no_input}" stroke="{WAITING}" stroke-width="3" {thin}/>'
         f'<path d="{ticks}" stroke="{TOKEN}" stroke-width="2.5" {thin}/></svg>'
-    )
-    parts = [paths]
-    if part.below is not None and part.below.first is not None:
-        parts.append(
-            drawing.shape(drawing.DIAMOND, part.below.first, span, 7, FIRST_TOKEN, title="first item")
-        )
+    ]
+    if first is not None:
+        parts.append(drawing.shape(drawing.DIAMOND, first, span, 7, FIRST_TOKEN, title="first item"))
     if part.error:
         parts.append(drawing.shape(drawing.CROSS, end, span, TICKS + AREA / 2, ERROR, title=part.error))
     return f"<div>{drawing.svg(height, f'{part.name}: {shares(part, scene.clock)}', parts)}</div>"
