@@ -2,7 +2,7 @@
 
     python bench/load_generator.py '{"port": 8000, "path": "/", "streams": 100, "rate": 20, "seconds": 5}'
 
-One epoll loop in a process of its own: an official client would be slower than every server it is to
+One loop over sockets in a process of its own: an official client would be slower than every server it is to
 measure. It opens the streams at a steady pace, waits until all of them stream evenly, measures for so many
 seconds, and prints one JSON object. An event is late against its own stream's schedule: events are due every
 1 / rate seconds, counted from the one that came earliest on that grid.
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import resource
-import select
+import selectors
 import socket
 import sys
 import time
@@ -59,21 +59,21 @@ class Load:
 
     def __init__(self, plan: dict[str, Any]) -> None:
         self.plan = plan
-        self.poll = select.epoll()
-        self.streams: dict[int, Stream] = {}
+        self.selector = selectors.DefaultSelector()
+        self.streams: list[Stream] = []
         self.lost = 0
         self.measuring = False
 
     def open(self) -> None:
         stream = opened(self.plan)
-        self.streams[stream.connection.fileno()] = stream
-        self.poll.register(stream.connection, select.EPOLLIN)
+        self.streams.append(stream)
+        self.selector.register(stream.connection, selectors.EVENT_READ, stream)
 
     def read_until(self, end: float) -> None:
         """Take what arrives until ``end``."""
         while (left := end - time.perf_counter()) > 0:
-            for number, _ in self.poll.poll(left):
-                stream = self.streams[number]
+            for key, _ in self.selector.select(left):
+                stream = key.data
                 try:
                     data = stream.connection.recv(65536)
                 except ConnectionError:
@@ -81,9 +81,8 @@ class Load:
                 now = time.perf_counter()
                 if not data:  # nobody has asked it to end
                     self.lost += 1
-                    self.poll.unregister(number)
+                    self.selector.unregister(stream.connection)
                     stream.connection.close()
-                    del self.streams[number]
                     continue
                 if self.measuring:
                     for _ in range((stream.broken_off + data).count(b"\n\n")):
@@ -98,14 +97,14 @@ class Load:
             self.read_until(start + i / OPENED_PER_SECOND)
             self.open()
         self.read_until(time.perf_counter() + plan["first"] + SETTLE)
-        silent = sum(stream.received < 100 for stream in self.streams.values())
+        silent = sum(stream.received < 100 for stream in self.streams)
         print("measure", flush=True)  # the driver looks at the server's clock now
         self.measuring = True
         cpu, begin = time.process_time(), time.perf_counter()
         self.read_until(begin + plan["seconds"])
         cpu = time.process_time() - cpu
         late = self.late()
-        events = sum(len(stream.arrivals) for stream in self.streams.values())
+        events = sum(len(stream.arrivals) for stream in self.streams)
         return {
             "streams": n,
             "lost": self.lost,
@@ -122,7 +121,7 @@ class Load:
         """How late every event came, in seconds, sorted."""
         late: list[float] = []
         gap = 1 / self.plan["rate"]
-        for stream in self.streams.values():
+        for stream in self.streams:
             offsets = [at - k * gap for k, at in enumerate(stream.arrivals)]
             if offsets:
                 least = min(offsets)

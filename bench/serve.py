@@ -228,8 +228,8 @@ def slow_streams(names: list[str], streams: int) -> list[str]:
     print(f"{'':15} {HEAD}")
     failures = []
     for name in names:
-        result = run(name, streams, 0.2, 12.0)
-        print(f"{name:15} {line(result, 12.0)}", flush=True)
+        result = run(name, streams, 0.2, 15.0)  # three tokens each
+        print(f"{name:15} {line(result, 15.0)}", flush=True)
         if result.lost:
             failures.append(f"{name} lost {result.lost} of {streams} slow streams")
     return failures

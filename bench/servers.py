@@ -82,7 +82,7 @@ def sse_starlette(rate: float) -> App:
 
     @app.get("/")
     async def stream() -> EventSourceResponse:
-        return EventSourceResponse(events(), sep="\n")
+        return EventSourceResponse(events(), sep="\n", ping=3600)  # else every 15 s
 
     return app
 
