@@ -89,8 +89,10 @@ def _title(runs: Sequence[Run], loads: Sequence[Load]) -> str:
         return "; ".join(_progress(load) for load in loads)
     if not runs:
         return "nothing measured yet: choose, and press Start"
-    streams = sum(len(run.whole) for run in runs)
-    return f"{counted(len(runs), 'run')}, {counted(streams, 'stream')} measured"
+    streams = sum(len(run.whole) for run in runs if run.valid)
+    invalid = sum(not run.valid for run in runs)
+    words = f", {invalid} of the runs invalid" if invalid else ""
+    return f"{counted(len(runs), 'run')}, {counted(streams, 'stream')} measured{words}"
 
 
 def _progress(load: Load) -> str:
@@ -99,7 +101,7 @@ def _progress(load: Load) -> str:
     waiting = sum(stream.ended is None and stream.first is None for stream in load.streams)
     return (
         f"{load.label}: {load.clock():.1f} s, of {counted(load.requests, 'stream')} {ended} ended, "
-        f"{len(load.streams) - ended - waiting} stream, {waiting} wait"
+        f"{len(load.streams) - ended - waiting} streaming, {waiting} waiting"
     )
 
 

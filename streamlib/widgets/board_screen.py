@@ -20,11 +20,10 @@ from .board_server import Server
 WIDGET = "application/vnd.jupyter.widget-view+json"
 LIVE = "streamlib-live"
 STILL = "streamlib-still"
-# Where the widgets of a kernel that is gone have been, JupyterLab says "model not found", in an output that
-# is then itself of the class jupyter-widgets.
+# Where widgets are not there, or not yet, JupyterLab says "Loading widget" or "model not found" in their place.
 RULES = (
     f"<style>.jp-OutputArea-child:has(.{STILL}):has(+ .jp-OutputArea-child .{LIVE}),"
-    f".jp-OutputArea-child:has(.{STILL}) + .jp-OutputArea-child > .jp-OutputArea-output.jupyter-widgets"
+    f".jp-OutputArea-child:has(.{STILL}) + .jp-OutputArea-child:not(:has(.{LIVE})) > .lm-Panel"
     "{display:none}</style>"
 )
 

@@ -1,28 +1,46 @@
-"""The picture in the README: lesson 0 in the middle of a race. ``python -m tests.browser.readme_picture``"""
+"""The picture in the README: the board while streams arrive. ``python -m tests.browser.readme_picture``
+
+Take it on a quiet machine: the board shows no numbers of a run that a busy one has spoiled.
+"""
 
 from __future__ import annotations
 
 import tempfile
 from pathlib import Path
 
+import nbformat
+
 from .lab import OpenNotebook, new_page, open_browser, running_lab
 
-PICTURE = Path(__file__).resolve().parents[2] / "docs" / "lesson-0.png"
+PICTURE = Path(__file__).resolve().parents[2] / "docs" / "board.png"
+CELLS = (
+    "from streamlib.connect import connect\nmodel = connect()",
+    "from streamlib.widgets import Board\nboard = Board(model=model.name)\nboard",
+    'await board.run("fast model", concurrency=3, requests=18, headers={"X-Sim-Profile": "fast"})\n'
+    'await board.run("typical model", concurrency=6, requests=18, headers={"X-Sim-Profile": "typical"})\n'
+    'await board.run("server and queue", concurrency=14, requests=28, headers={"X-Sim-Profile": "loaded"})',
+)
 
 
 def main() -> None:
     with tempfile.TemporaryDirectory() as work, running_lab(Path(work)) as lab, open_browser() as browser:
-        notebook = OpenNotebook(new_page(browser), lab, "00_start_here.ipynb")
+        cells = [nbformat.v4.new_code_cell(source) for source in CELLS]
+        spec = {"name": "python3", "display_name": "Python 3", "language": "python"}
+        nbformat.write(
+            nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": spec}), Path(work) / "board.ipynb"
+        )
+        notebook = OpenNotebook(new_page(browser), lab, "board.ipynb")
         page = notebook.page
-        page.set_viewport_size({"width": 1100, "height": 860})
-        page.locator(".jp-CodeCell").first.click()
-        for _ in range(3):  # connect, the text before the race, the race
-            page.keyboard.press("Shift+Enter")
-        page.locator(".jp-OutputArea >> text=Streaming").first.wait_for(timeout=60_000)
-        page.evaluate("() => { document.querySelector('.jp-WindowedPanel-outer').scrollTop = 190; }")
-        page.wait_for_timeout(2500)  # the streaming half has text, the blocking half has none
+        page.set_viewport_size({"width": 1150, "height": 860})
+        notebook.command("notebook:run-all-cells", wait=False)
+        page.locator(".streamlib-live >> text=/and queue: .* of 28 streams 8 ended/").wait_for(
+            timeout=120_000
+        )
+        top = page.locator(".jp-CodeCell").nth(1)
+        top.evaluate("cell => cell.scrollIntoView()")
+        page.wait_for_timeout(1200)  # some stream, some wait, some are done
         page.screenshot(path=PICTURE)
-        page.wait_for_timeout(5000)
+        notebook.close()
 
 
 if __name__ == "__main__":

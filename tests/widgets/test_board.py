@@ -288,7 +288,7 @@ async def test_the_scene_of_a_run_that_runs() -> None:
         await until(lambda: b.scene().groups[0].waiting)
         await until(lambda: len(b.scene().groups[0].streaming) == 2)
         scene = pickle.loads(pickle.dumps(b.scene()))
-        assert "of 2 streams 0 ended, 2 stream, 0 wait" in scene.title
+        assert "of 2 streams 0 ended, 2 streaming, 0 waiting" in scene.title
         b.stop()
         await running
     without = replace(scene, groups=(replace(scene.groups[0], streaming=()),))
@@ -348,6 +348,7 @@ async def test_an_invalid_run_is_shown_without_numbers(sim_server: str) -> None:
     b.runs = [Run(run.label, run.settings, run.results, run.seconds, run.rates, "the machine was busy")]
     summary = b.scene().groups[0].summary
     assert (summary.streams, summary.ttft, summary.rate) == (0, (None,) * 3, (None,) * 3)
+    assert b.scene().title == "1 run, 0 streams measured, 1 of the runs invalid"
     assert "busy (invalid)" in b.text()
     assert "busy: invalid, the machine was busy." in b.text()
     assert "the machine was busy" in draw_board(b.scene())

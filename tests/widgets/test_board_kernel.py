@@ -108,7 +108,7 @@ def test_a_click_on_start_makes_a_run(kernel: Any) -> None:
 def test_a_click_on_stop_ends_it(kernel: Any) -> None:
     cell = kernel(NEW.format("hanging") + "board").finish()
     click(kernel, button(cell, "Start"))
-    cell.until(lambda: "4 stream, 0 wait" in shown(cell))
+    cell.until(lambda: "4 streaming, 0 waiting" in shown(cell))
     click(kernel, button(cell, "Stop"))
     cell.until(lambda: any("(+4 stopped)" in still["text/plain"] for still in stills(cell)))
     assert kernel("await asyncio.sleep(0.2); print(hanging.open_connections)").finish().text == "0\n"
@@ -149,7 +149,7 @@ def test_running_the_cell_again_leaves_nothing_of_the_board_before(kernel: Any) 
     cell.until(lambda: "<svg" in shown(cell))
     before = kernel(count, "count").finish().text
     click(kernel, button(cell, "Start"))
-    cell.until(lambda: "4 stream, 0 wait" in shown(cell))
+    cell.until(lambda: "4 streaming, 0 waiting" in shown(cell))
     again = kernel(code).finish()
     again.until(lambda: "<svg" in shown(again))
     assert kernel("await asyncio.sleep(0.2);" + count, "count").finish().text == before
@@ -157,7 +157,7 @@ def test_running_the_cell_again_leaves_nothing_of_the_board_before(kernel: Any) 
 
 def test_an_interrupt_keeps_what_had_come(kernel: Any) -> None:
     cell = kernel(NEW.format("hanging") + "await board.run('x', requests=2)")
-    cell.until(lambda: "2 stream, 0 wait" in shown(cell))
+    cell.until(lambda: "2 streaming, 0 waiting" in shown(cell))
     kernel.manager.interrupt_kernel()
     cell.finish()
     assert cell.of("error")[0]["ename"] in ("CancelledError", "KeyboardInterrupt")
