@@ -30,7 +30,7 @@ def ttft(arrivals: list[float]) -> float | None:
 first_token = Exercise(
     ttft,
     cases=[
-        Case(EVEN, note="four tokens"),
+        Case([1.25, 1.5, 1.75, 2.0], note="four tokens"),
         Case(UNEVEN, note="tokens at an uneven pace"),
         Case([2.0], note="a single token"),
         Case([], note="a stream without a token"),
@@ -275,6 +275,25 @@ def a_zero_for_one_token(arrivals: list[float]) -> list[float]:
     return [later - earlier for earlier, later in pairwise(arrivals)] or [0.0]
 
 
+@gaps.mistake(
+    "A single token, or none at all, has no time after it. No times are still a list, an empty one: `[]`."
+)
+def none_where_there_is_no_gap(arrivals: list[float]) -> list[float] | None:
+    return [later - earlier for earlier, later in pairwise(arrivals)] or None
+
+
+@gaps.mistake(
+    "Your first time is 0.0, from the first token to itself. There is one time fewer than tokens: begin with the second token."
+)
+def from_the_first_to_itself(arrivals: list[float]) -> list[float]:
+    return [later - earlier for earlier, later in pairwise([*arrivals[:1], *arrivals])]
+
+
+@gaps.mistake("The last of the times is missing: three tokens have two between them, and four have three.")
+def leaves_out_the_last(arrivals: list[float]) -> list[float]:
+    return [arrivals[n + 1] - arrivals[n] for n in range(len(arrivals) - 2)]
+
+
 @gaps.mistake("Each gap once: you made a set, or looked whether you had it. Gaps that are equal all count.")
 def each_gap_once(arrivals: list[float]) -> list[float]:
     return list(dict.fromkeys(later - earlier for earlier, later in pairwise(arrivals)))
@@ -420,6 +439,15 @@ def zero_for_no_tokens(arrivals: list[float]) -> float | None:
 
 
 @rate.mistake(
+    "Infinitely many tokens per second is nothing that anybody measured. When no time has passed there is no rate: `None`."
+)
+def infinity_for_no_time(arrivals: list[float]) -> float | None:
+    if not arrivals:
+        return None
+    return len(arrivals) / arrivals[-1] if arrivals[-1] else math.inf
+
+
+@rate.mistake(
     "You take the mean of the rates of single gaps. A mean of rates gives short gaps too much weight. Divide once: all "
     "tokens by all seconds."
 )
@@ -474,9 +502,9 @@ def percentile(values: list[float], q: float) -> float | None:
 percentiles = Exercise(
     percentile,
     cases=[
-        Case([1.0, 2.0, 3.0, 4.0, 10.0], 50, note="the middle of five values"),
-        Case([1.0, 2.0, 3.0, 4.0, 10.0], 75, note="three quarters of the way, at a value"),
-        Case([10.0, 1.0, 4.0, 2.0, 3.0], 25, note="values in any order"),
+        Case([1.0, 2.0, 3.0, 4.0, 12.0], 50, note="the middle of five values"),
+        Case([1.0, 2.0, 3.0, 4.0, 12.0], 75, note="three quarters of the way, at a value"),
+        Case([12.0, 1.0, 4.0, 2.0, 3.0], 25, note="values in any order"),
         Case([1.0, 2.0, 4.0], 75, note="between two values"),
         Case([0.2, 0.25, 0.3, 9.0], 50, note="the middle of four values, one far away"),
         Case([float(value) for value in range(0, 22, 2)], 99, note="q=99, eleven values"),
@@ -678,11 +706,74 @@ def zero_of_nothing(values: list[float], q: float) -> float | None:
 
 
 @percentiles.mistake(
-    "`statistics.quantiles` takes the values for a sample of something greater, and its outer ones lie beyond them. It has "
-    'a `method="inclusive"` for values that are all there is. And `q` may be 0, 100, or 99.9.'
+    "That is another definition, the one of `statistics.quantiles`: it takes the values for a sample of something greater, "
+    "and the places for 1 to `len(values)`. Here they go from 0 to `len(values) - 1`."
 )
 def quantiles_of_a_sample(values: list[float], q: float) -> float | None:
     return statistics.quantiles(values, n=100)[int(q) - 1]
+
+
+@percentiles.mistake(
+    '`method="inclusive"` is the right definition. But it gives 99 values, for 1 to 99 percent: there is none for 0, for 100 '
+    "and for 99.9, and none at all of a single value. Write it yourself, or ask numpy."
+)
+def quantiles_inclusive(values: list[float], q: float) -> float | None:
+    return statistics.quantiles(values, n=100, method="inclusive")[int(q) - 1] if values else None
+
+
+@percentiles.mistake(
+    "You have the two shares the wrong way round: the nearer the place is to a value, the more that value counts."
+)
+def shares_the_wrong_way_round(values: list[float], q: float) -> float | None:
+    ordered = sorted(values)
+    if not ordered:
+        return None
+    place = (len(ordered) - 1) * q / 100
+    below = int(place)
+    above = min(below + 1, len(ordered) - 1)
+    return ordered[below] * (place - below) + ordered[above] * (below + 1 - place)
+
+
+@percentiles.mistake(
+    "`list.sort()` sorts the list where it is, and gives `None` back. `sorted(values)` gives a new list, and leaves the "
+    "caller's as it was."
+)
+def takes_what_sort_gives(values: list[float], q: float) -> float | None:
+    ordered: list[float] = values.sort()  # type: ignore[func-returns-value, assignment]
+    return ordered[int((len(ordered) - 1) * q / 100)]
+
+
+@percentiles.mistake(
+    "The place is a float, and a list has only whole ones. `int(place)` is the one below; what is left of the place tells "
+    "how far to go towards the next."
+)
+def takes_a_float_for_a_place(values: list[float], q: float) -> float | None:
+    ordered = sorted(values)
+    return ordered[(len(ordered) - 1) * q / 100] if ordered else None  # type: ignore[call-overload, no-any-return]
+
+
+@percentiles.mistake(
+    "You go from the least value to the greatest, and look at none in between: one slow stream moves it for everybody. Go "
+    "along the *places* of the values."
+)
+def from_the_least_to_the_greatest(values: list[float], q: float) -> float | None:
+    return min(values) + (max(values) - min(values)) * q / 100 if values else None
+
+
+@percentiles.mistake("You sort downwards: 0 percent is the least value, 100 percent the greatest.")
+def sorts_downwards(values: list[float], q: float) -> float | None:
+    ordered = sorted(values, reverse=True)
+    if not ordered:
+        return None
+    place = (len(ordered) - 1) * q / 100
+    below = int(place)
+    above = min(below + 1, len(ordered) - 1)
+    return ordered[below] + (ordered[above] - ordered[below]) * (place - below)
+
+
+@percentiles.mistake("Values that are equal all count: a set keeps one of each.")
+def each_value_once(values: list[float], q: float) -> float | None:
+    return percentile(list(set(values)), q)
 
 
 @percentiles.mistake(
@@ -722,6 +813,7 @@ littles_law = Exercise(
         Case(0.0, 3.0, note="nobody asks"),
         Case(-1.0, 2.0, note="a negative rate"),
         Case(2.0, -1.0, note="a negative latency"),
+        Case(-2.0, -3.0, note="both negative"),
     ],
     hints=(
         "Four streams begin each second and each stays open for 2.5 s. Draw ten of them as bars on a time axis, then count how "
@@ -782,7 +874,7 @@ def adds_them(rate: float, latency: float) -> float:
 
 
 @littles_law.mistake(
-    "You round up. At one instant there is a whole number of streams; on average over time there need not be."
+    "You round. At one instant there is a whole number of streams; on average over time there need not be."
 )
 def rounds_up(rate: float, latency: float) -> float:
     if rate < 0 or latency < 0:
@@ -823,6 +915,45 @@ def takes_anything(rate: float, latency: float) -> float:
 )
 def makes_negative_zero(rate: float, latency: float) -> float:
     return max(rate, 0.0) * max(latency, 0.0)
+
+
+@littles_law.mistake(
+    "Two negative numbers have a positive product, and so they slip through. Ask about each of the two, before you multiply."
+)
+def looks_at_the_product(rate: float, latency: float) -> float:
+    if rate * latency < 0:
+        raise ValueError("negative")
+    return rate * latency
+
+
+@littles_law.mistake("You refuse them only when both are negative. One is enough: `or` in place of `and`.")
+def both_must_be_negative(rate: float, latency: float) -> float:
+    if rate < 0 and latency < 0:
+        raise ValueError("negative")
+    return rate * latency
+
+
+@littles_law.mistake(
+    "You leave the sign away: a negative number is a bug of the caller, and nobody learns of it. `raise ValueError(…)`."
+)
+def leaves_the_sign_away(rate: float, latency: float) -> float:
+    return abs(rate * latency)
+
+
+@littles_law.mistake(
+    "`None` is easily overlooked. Where the arguments cannot be right, `raise ValueError(…)`."
+)
+def none_for_negative(rate: float, latency: float) -> float | None:
+    return None if rate < 0 or latency < 0 else rate * latency
+
+
+@littles_law.mistake(
+    "`assert` is for what can only be wrong by a bug of your own (and `python -O` leaves it out). Arguments come from others: "
+    "`raise ValueError(…)`."
+)
+def asserts_it(rate: float, latency: float) -> float:
+    assert rate >= 0 and latency >= 0, "negative"
+    return rate * latency
 
 
 @littles_law.mistake(
