@@ -94,7 +94,7 @@ Inside judged code `asyncio.sleep`, timeouts, queues and task groups cost no rea
 on it. `random` is seeded anew for each run. `datetime.now()` is not virtual, and sockets are not there.
 '''
 
-from .card import Block, Card, Code, Mood, Text
+from ..card import Block, Card, Code, Mood, Text
 from .exercise import Build, Case, Exercise, Mistake, Source
 from .judge import judge
 from .progress import Attempts, Tally

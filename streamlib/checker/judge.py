@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any
 
-from .card import Block, Code
+from ..card import Block, Code
 from .compare import Difference, alike, difference
 from .exercise import Case, Exercise, Mistake, Solution
 from .guard import Overrun, run_guarded

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from .card import Block, Card, Mood, Text
+from ..card import Block, Card, Mood, Text
 
 State = Literal["not attempted", "right", "wrong", "raised", "stuck"]
 

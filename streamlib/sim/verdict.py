@@ -10,7 +10,7 @@ minute has gone by or the faults have been set anew meanwhile, which begins anot
 ``X-Sim-Client`` tells several clients apart; without it they are one. Asking the same again after a whole
 answer is nobody's mistake, and is not looked at.
 
-The rules go back to those of llmock's verdict (https://pypi.org/project/llmock/, 0.2.2), which knows eight.
+The rules go back to those of the package llmock 0.2.2, whose verdict knows eight.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from zlib import crc32
 from .model import Message
 
 if TYPE_CHECKING:
-    from ..checker.card import Card
+    from ..card import Card
 
 MANY = 10  # attempts at one answer: more is a storm
 SILENCE = 10.0  # seconds without a token that nobody should sit through
@@ -166,7 +166,7 @@ class ClientReport:
         )
 
     def card(self) -> Card:
-        from ..checker.card import Card, Text  # here: a server has no use for it
+        from ..card import Card, Text  # here: a server has no use for it
 
         who = f"client `{self.client}`" if self.client else "your client"
         certain = sum(check.sure for check in self.findings)

@@ -1,6 +1,7 @@
-"""What the judge shows: a few blocks, drawn once as plain text and once as HTML, so that both say the same.
+"""A card: a heading and a few blocks, drawn once as plain text and once as HTML, so that both say the same.
 
-Everything a learner or a model wrote is text and is escaped. Between backticks stands code.
+What the judge and the embedded model tell a learner. Everything a learner or a model wrote is text and is
+escaped. Between backticks stands code.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import Literal, Protocol
 
-from ..palette import ERROR, EXPECTED, WAITING
+from .palette import ERROR, EXPECTED, WAITING
 
 Mood = Literal["good", "bad", "neutral"]
 
