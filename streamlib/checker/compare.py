@@ -75,9 +75,12 @@ def _error(expected: Outcome, got: Outcome, show: Show) -> Difference | None:
                 "`asyncio.CancelledError` must go through: after cleaning up, `raise` it again.",
                 "swallows_cancellation",
             )
-        return Difference(
-            "error", f"expected {_error_text(expected.error)}, got {_result_text(got, show)} and no error"
-        )
+        facts = f"expected {_error_text(expected.error)}, got {_result_text(got, show)} and no error"
+        if isinstance(got.returned, BaseException):
+            return Difference(
+                "error", facts, "You return the error. `raise` it, so that nobody overlooks it."
+            )
+        return Difference("error", facts)
     wanted = _error_text(expected.error) if expected.error else _result_text(expected, show)
     if expected.error is None or not isinstance(got.error, type(expected.error)):
         return Difference(

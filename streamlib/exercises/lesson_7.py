@@ -739,7 +739,7 @@ def shares_the_wrong_way_round(values: list[float], q: float) -> float | None:
     "caller's as it was."
 )
 def takes_what_sort_gives(values: list[float], q: float) -> float | None:
-    ordered: list[float] = values.sort()  # type: ignore[func-returns-value, assignment]
+    ordered: list[float] = values.sort()  # type: ignore[assignment]
     return ordered[int((len(ordered) - 1) * q / 100)]
 
 
@@ -749,7 +749,7 @@ def takes_what_sort_gives(values: list[float], q: float) -> float | None:
 )
 def takes_a_float_for_a_place(values: list[float], q: float) -> float | None:
     ordered = sorted(values)
-    return ordered[(len(ordered) - 1) * q / 100] if ordered else None  # type: ignore[call-overload, no-any-return]
+    return ordered[(len(ordered) - 1) * q / 100] if ordered else None  # type: ignore[call-overload]
 
 
 @percentiles.mistake(
@@ -769,6 +769,11 @@ def sorts_downwards(values: list[float], q: float) -> float | None:
     below = int(place)
     above = min(below + 1, len(ordered) - 1)
     return ordered[below] + (ordered[above] - ordered[below]) * (place - below)
+
+
+@percentiles.mistake("`q` need not be a whole number: you cut 99.9 down to 99.")
+def whole_percentages_only(values: list[float], q: float) -> float | None:
+    return percentile(values, int(q))
 
 
 @percentiles.mistake("Values that are equal all count: a set keeps one of each.")
@@ -938,6 +943,20 @@ def both_must_be_negative(rate: float, latency: float) -> float:
 )
 def leaves_the_sign_away(rate: float, latency: float) -> float:
     return abs(rate * latency)
+
+
+@littles_law.mistake("You look at the rate alone. The latency can be wrong, too.")
+def looks_at_the_rate_alone(rate: float, latency: float) -> float:
+    if rate < 0:
+        raise ValueError("negative")
+    return rate * latency
+
+
+@littles_law.mistake("You look at the latency alone. The rate can be wrong, too.")
+def looks_at_the_latency_alone(rate: float, latency: float) -> float:
+    if latency < 0:
+        raise ValueError("negative")
+    return rate * latency
 
 
 @littles_law.mistake(

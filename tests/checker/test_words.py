@@ -228,6 +228,14 @@ TABLE: list[tuple[Callable[..., Any], Case, Callable[..., Any], str]] = [
         "got `0` and no error.",
     ),
     (
+        number,
+        Case("x"),
+        lambda text: ValueError("no number"),
+        "For `number('x')`: expected `ValueError: invalid literal for int() with base 10: 'x'`, "
+        "got `ValueError('no number')` and no error. "
+        "You return the error. `raise` it, so that nobody overlooks it.",
+    ),
+    (
         letters,
         Case(Source("a", error=OSError("cut"))),
         lower,
