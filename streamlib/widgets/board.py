@@ -225,8 +225,9 @@ class Board:
 
     async def _prepare(self, screen: Screen) -> None:
         """The first picture, and what the server has to choose from."""
-        if not self._loads:
-            await self._keep()
+        await asyncio.gather(self._keep(), self._ask_server(screen))
+
+    async def _ask_server(self, screen: Screen) -> None:
         async with self.ask.client() as client:
             screen.serve(await look_at(client))
 
@@ -273,13 +274,15 @@ class Board:
     async def _keep(self) -> None:
         """The picture that stays, and the files that go with it."""
         screen = self._screen
-        if screen is None:
+        if screen is None or self._loads:  # what runs will come to an end, and have its picture then
             return
         screen.keep(await self._picture(), self.text())
-        files = {"board.csv": self.csv().encode()}
-        with suppress(PainterError):
-            files["board.png"] = await painter().paint(draw_file, (self.scene(), "png"))
-        screen.offer(files if self.runs else {})
+        files = {}
+        if self.runs:
+            files["board.csv"] = self.csv().encode()
+            with suppress(PainterError):
+                files["board.png"] = await painter().paint(draw_file, (self.scene(), "png"))
+        screen.offer(files)
         screen.busy(bool(self._loads))
 
     async def _picture(self) -> str:

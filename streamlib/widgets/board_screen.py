@@ -20,7 +20,7 @@ from .board_server import Server
 WIDGET = "application/vnd.jupyter.widget-view+json"
 LIVE = "streamlib-live"
 STILL = "streamlib-still"
-# Where widgets are not there, or not yet, JupyterLab says "Loading widget" or "model not found" in their place.
+# Where widgets are not there, or not yet, JupyterLab says "Loading widget" or "model not found" instead.
 RULES = (
     f"<style>.jp-OutputArea-child:has(.{STILL}):has(+ .jp-OutputArea-child .{LIVE}),"
     f".jp-OutputArea-child:has(.{STILL}) + .jp-OutputArea-child:not(:has(.{LIVE})) > .lm-Panel"
