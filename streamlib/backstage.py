@@ -372,13 +372,13 @@ PAGE = """\
 <div id="note">Nothing asked yet.</div>
 <script>
 const get = id => document.getElementById(id);
-let stop, start, tokens, first;
+let stop, start, pieces, first;
 
 function show(token) {
   first ??= performance.now() - start;
-  tokens += 1;
+  pieces += 1;
   get("answer").append(token);
-  note(`${tokens} tokens, the first after ${Math.round(first)} ms`);
+  note(`${pieces} pieces, the first after ${Math.round(first)} ms`);
 }
 
 function note(text) { get("note").textContent = text; }
@@ -387,13 +387,13 @@ function over(text) {
   if (!get("ask").disabled) return;  // it was over already
   get("stop").disabled = true;
   get("ask").disabled = false;
-  if (text) note(`${text} (${tokens} tokens came)`);
+  if (text) note(`${text} (${pieces} pieces came)`);
 }
 
 get("form").onsubmit = event => {
   event.preventDefault();
   get("answer").replaceChildren();
-  [start, tokens, first] = [performance.now(), 0, undefined];
+  [start, pieces, first] = [performance.now(), 0, undefined];
   get("stop").disabled = false;
   get("ask").disabled = true;
   note("waiting for the first token");

@@ -150,7 +150,7 @@ def test_tokens_appear_one_by_one(site: Served, tab: Page, way: str) -> None:
     until(over)
     assert tab.text_content("#answer") == "".join(WORDS)
     assert len(lengths) > 3
-    assert f"{len(WORDS)} tokens" in tab.inner_text("#note")
+    assert f"{len(WORDS)} pieces" in tab.inner_text("#note")
 
 
 def test_an_event_source_that_hears_done_does_not_come_back(site: Served, tab: Page) -> None:
@@ -257,6 +257,6 @@ def test_in_the_notebook_a_click_on_ask_brings_tokens(
     for way in ("fetch", "eventsource"):
         frame = notebook.page.frame_locator(f"iframe[src$='/{way}']")
         frame.locator("#ask").click()
-        expect(frame.locator("#note")).to_contain_text("tokens, the first after", timeout=20_000)
+        expect(frame.locator("#note")).to_contain_text("pieces, the first after", timeout=20_000)
         expect(frame.locator("#ask")).to_be_enabled(timeout=30_000)
         assert len((frame.locator("#answer").text_content() or "").split()) > 10
