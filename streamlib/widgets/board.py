@@ -25,9 +25,10 @@ from typing import Any, Self
 
 from ..drawing import frame, lines
 from ..metrics import StreamStats
+from ..streams import loop_is_running
 from . import view
 from .ask import Ask
-from .board_load import Headers, Load, make_prompt
+from .board_load import Headers, Load, headers_of, make_prompt
 from .board_picture import draw_board, draw_file
 from .board_run import STOPPED, Result, Run, Settings, text_table, to_csv
 from .board_scene import Scene, counted, make_scene
@@ -100,7 +101,7 @@ class Board:
             concurrency=concurrency,
             requests=requests,
             prompt=prompt,
-            headers=headers or self.headers,
+            headers=lambda number: headers_of(self.headers, number) | headers_of(headers, number),
         )
         self._make_room()
         self._show_once()
@@ -133,14 +134,13 @@ class Board:
         seconds = max((result.stats.end_to_end or 0.0 for result in results), default=0.0)
         run = Run(label, Settings(self.ask.model, len(results), len(results), 0), results, seconds)
         self.runs.append(run)
-        if self._screen is not None:
-            self._later(self._keep())
+        self._changed()
         return run
 
     def clear(self) -> None:
         """Forget all runs."""
         self.runs.clear()
-        self._later(self._keep())
+        self._changed()
 
     def csv(self) -> str:
         """All runs, a line for each stream; the columns are those of `board_run.to_csv`."""
@@ -191,7 +191,9 @@ class Board:
 
     def _ipython_display_(self) -> None:
         """As the value of a cell: here, with its controls; where it is shown already, not twice."""
-        if self._screen is None or self._shown_in != _cell():
+        if not loop_is_running():  # in a terminal there is nothing to click
+            print(self.text())
+        elif self._screen is None or self._shown_in != _cell():
             self._show()
 
     # -- the screen --------------------------------------------------------------------------------------
@@ -244,6 +246,10 @@ class Board:
                     headers=choice.headers,
                 )
             )
+
+    def _changed(self) -> None:
+        if self._screen is not None:
+            self._later(self._keep())
 
     def _later(self, work: Coroutine[Any, Any, Any]) -> None:
         task = asyncio.get_running_loop().create_task(work)

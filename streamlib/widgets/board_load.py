@@ -95,6 +95,7 @@ class Load:
         self.server = Server()
         self.invalid = ""
         self._workers: list[asyncio.Task[None]] = []
+        self._stopped = False
         self._began: float | None = None  # on `perf_counter`: the connections are open, the clocks run
         self._seconds: float | None = None
 
@@ -106,7 +107,7 @@ class Load:
             at_once = min(self.concurrency, self.requests)
             await asyncio.gather(*(warm_up(client) for _ in range(at_once)))
             await forget_lag(client, self.server)
-            numbers = iter(range(1, self.requests + 1))
+            numbers = iter(range(1, 1 if self._stopped else self.requests + 1))
             self._began = perf_counter()
             try:
                 async with asyncio.TaskGroup() as group:
@@ -118,6 +119,7 @@ class Load:
 
     def stop(self) -> None:
         """End the streams that are open now, and begin no more."""
+        self._stopped = True
         for worker in self._workers:
             worker.cancel()
 
@@ -211,8 +213,12 @@ class Load:
         if self.prompt is not None:
             body["messages"] = [{"role": "user", "content": self.prompt(number)}]
         seed = {"X-Sim-Seed": str(number)} if self.server.is_simulated else {}
-        given = self.headers(number) if callable(self.headers) else self.headers or {}
-        return body, seed | dict(given)
+        return body, seed | headers_of(self.headers, number)
+
+
+def headers_of(headers: Headers | None, number: int) -> dict[str, str]:
+    """The headers of the stream with this number."""
+    return dict(headers(number) if callable(headers) else headers or {})
 
 
 def chunk_in(data: str) -> dict[str, Any]:

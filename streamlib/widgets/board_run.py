@@ -214,4 +214,4 @@ def to_csv(runs: Iterable[Run]) -> str:
             of_stats = [getattr(result.stats, name) for name in OF_STATS]
             values = [*of_run, result.number, result.started, result.error, *of_stats]
             writer.writerow([f"{value:.6g}" if isinstance(value, float) else value for value in values])
-    return table.getvalue()
+    return table.getvalue().encode(errors="replace").decode()  # half a character cannot be written

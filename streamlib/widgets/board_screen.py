@@ -15,6 +15,7 @@ from typing import Any
 import ipywidgets  # type: ignore[import-untyped]
 
 from ..sim.timing import PROFILES
+from . import view
 from .board_server import Server
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
@@ -150,7 +151,7 @@ class Screen:
         self.simulated.layout.display = "flex" if server.is_simulated else "none"
 
     def draw(self, html: str) -> None:
-        self.picture.value = html
+        self.picture.value = view._sendable(html)
 
     def busy(self, running: bool) -> None:
         self.start.disabled = self.clear.disabled = running
@@ -185,4 +186,7 @@ class Screen:
 
 def still(html: str, text: str) -> dict[str, str]:
     """The board as a saved notebook keeps it."""
-    return {"text/html": f'{RULES}<div class="{STILL}">{html}</div>', "text/plain": text}
+    return {
+        "text/html": f'{RULES}<div class="{STILL}">{view._sendable(html)}</div>',
+        "text/plain": view._sendable(text),
+    }

@@ -18,7 +18,7 @@ from streamlib.widgets import Board, Race
 from streamlib.widgets.board_load import Load, Stream, make_prompt
 from streamlib.widgets.board_picture import draw_board, draw_file, nice
 from streamlib.widgets.board_run import Run
-from streamlib.widgets.board_screen import FAULTS, NONE, Choice
+from streamlib.widgets.board_screen import FAULTS, NONE, Choice, still
 from streamlib.widgets.board_server import too_late
 
 from .scripted import CUT, DONE, HANG, ROLE, STOP, Server, answer, event, serving, until
@@ -95,6 +95,13 @@ async def test_what_goes_into_the_request() -> None:
     assert all("x-sim-seed" not in headers for headers in server.headers)
 
 
+async def test_headers_of_a_run_join_those_of_the_board() -> None:
+    async with serving(*answer("a")) as server:
+        b = board(server, headers={"X-Class": "7b", "X-Row": "1"})
+        await b.run(requests=1, headers={"X-Row": "2"})
+    assert (server.headers[0]["x-class"], server.headers[0]["x-row"]) == ("7b", "2")
+
+
 async def test_without_a_prompt_no_two_streams_ask_the_same() -> None:
     async with serving(*answer("a")) as server:
         run = await board(server).run(requests=3, prompt_words=40)
@@ -139,6 +146,14 @@ async def test_a_refusal() -> None:
     assert "Slow &lt;b&gt;down" in draw_board(b.scene())
 
 
+async def test_half_a_character_in_what_a_server_says_can_be_shown() -> None:
+    async with serving(status=500, error="half \ud83d") as server:
+        b = board(server)
+        await b.run("r", requests=1)
+    assert "half ?" in still(draw_board(b.scene()), b.text())["text/html"]
+    b.csv().encode()
+
+
 async def test_no_server() -> None:
     async with serving() as server:
         pass
@@ -158,6 +173,17 @@ async def test_stop_ends_the_streams_that_run() -> None:
         assert (run.failed, run.whole) == (0, ())
         assert "(+3 stopped)" in b.text()
         await until(lambda: server.open_connections == 0)
+
+
+async def test_stop_before_the_first_stream_begins_none() -> None:
+    async with serving(*answer("a")) as server:
+        b = board(server)
+        running = asyncio.create_task(b.run("s"))
+        await until(lambda: b._loads)
+        b.stop()
+        assert (await running).results == ()
+    assert server.requests == []
+    assert b.runs == []
 
 
 async def test_a_cancelled_run_keeps_what_had_come_and_closes_its_connections() -> None:
@@ -240,6 +266,13 @@ async def test_save(name: str, begins: bytes, tmp_path: Path) -> None:
         await b.run("x", requests=2)
     b.save(tmp_path / name)
     assert (tmp_path / name).read_bytes().startswith(begins)
+
+
+def test_in_plain_python_it_is_its_table(capsys: pytest.CaptureFixture[str]) -> None:
+    b = Board(model="m", base_url="http://127.0.0.1:1/v1")
+    b.clear()
+    b._ipython_display_()
+    assert capsys.readouterr().out == "Board: no run yet\n" == f"{b!r}\n"
 
 
 def test_save_as_something_else(tmp_path: Path) -> None:
