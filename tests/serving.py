@@ -67,6 +67,18 @@ class Reader:
         self._writer.transport.abort()
 
 
+class TwoTokens:
+    """A model that says `a`, and `b` once it is allowed to."""
+
+    def __init__(self) -> None:
+        self.go_on = asyncio.Event()
+
+    async def __aiter__(self) -> AsyncIterator[str]:
+        yield "a"
+        await self.go_on.wait()
+        yield "b"
+
+
 class Upstream:
     """A model that says its tokens so many seconds apart, and notes how far it came and when it closed."""
 
@@ -75,11 +87,13 @@ class Upstream:
         self._every = every
         self._then = then
         self.made = 0
+        self.begun = asyncio.Event()
         self.closed = asyncio.Event()
         self.cleaned_up = False
         self.closed_at = 0.0
 
     async def __aiter__(self) -> AsyncIterator[Any]:
+        self.begun.set()
         try:
             for token in self._tokens:
                 await asyncio.sleep(self._every)

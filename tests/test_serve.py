@@ -25,7 +25,7 @@ from streamlib.chat import StatusError, StreamTruncated
 from streamlib.serve import sse_response
 from streamlib.sse import ServerSentEvent, SSEParser
 
-from .serving import Reader, Upstream, serving
+from .serving import Reader, TwoTokens, Upstream, serving
 from .stream_helpers import now, stream_of, virtual
 
 NEVER = 1000.0
@@ -124,24 +124,24 @@ def test_on_the_wire_there_is_no_character_that_a_reader_could_take_for_a_line_e
     assert all(event.data.isascii() and event.data.splitlines() == [event.data] for event in got)
 
 
-async def test_a_token_leaves_before_the_next_is_asked_for() -> None:
-    upstream = Upstream(["a", "b"], every=0.2)
+async def test_a_token_leaves_before_the_next_is_there() -> None:
+    upstream = TwoTokens()
     async with serving(app_of(lambda: sse_response(upstream))) as url:
         reader = await Reader.of(url)
         await reader.until(b'"a"')
-        assert upstream.made == 1
-        await reader.to_the_end()
+        upstream.go_on.set()
+        assert b'"b"' in await reader.to_the_end()
 
 
 async def test_middleware_that_compresses_does_not_hold_tokens_back() -> None:
-    upstream = Upstream(["a", "b"], every=0.2)
+    upstream = TwoTokens()
     app = app_of(lambda: sse_response(upstream))
     app.add_middleware(GZipMiddleware)
     async with serving(app) as url:
         reader = await Reader.of(url, "Accept-Encoding: gzip\r\n")
         await reader.until(b'"a"')
-        assert upstream.made == 1
-        await reader.leave()
+        upstream.go_on.set()
+        await reader.to_the_end()
 
 
 # -- heartbeats (on a virtual clock: a machine that is busy sends no more of them than an idle one)
@@ -319,7 +319,7 @@ async def test_upstream_is_closed_before_its_first_token(rudely: bool) -> None:
     upstream = Upstream(["a"], every=NEVER)
     async with serving(app_of(lambda: sse_response(upstream))) as url:
         reader = await Reader.of(url)
-        await asyncio.sleep(0.1)
+        await asyncio.wait_for(upstream.begun.wait(), 10)
         if rudely:
             reader.leave_rudely()
         else:
@@ -336,7 +336,7 @@ async def test_upstream_is_closed_while_the_connection_is_full() -> None:
         made = -1
         while made != upstream.made:  # it comes to a stand: the reader does not read
             made = upstream.made
-            await asyncio.sleep(0.2)
+            await asyncio.sleep(0.5)
         assert made < 1000
         await reader.leave()
         await asyncio.wait_for(upstream.closed.wait(), 10)
