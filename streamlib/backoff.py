@@ -80,6 +80,8 @@ def is_transient(error: BaseException) -> bool:
         return status in (408, 409, 429) or status >= 500
     if isinstance(error, (OSError, httpx2.TransportError, JSONDecodeError)):
         return True
+    if isinstance(error.__cause__, JSONDecodeError):  # google-genai: a ValueError of its own around it
+        return True
     # streamlib.chat's errors have a status (None inside a stream), openai's the request that failed.
     return hasattr(error, "status") or "request" in vars(error)
 

@@ -165,3 +165,9 @@ def test_without_a_status_broken_connections_are_worth_it_and_bugs_are_not(
     error: BaseException, worth_it: bool
 ) -> None:
     assert is_transient(error) is worth_it
+
+
+def test_broken_json_inside_another_error_is_worth_it() -> None:
+    around = ValueError("Failed to parse response as JSON")  # so does google-genai
+    around.__cause__ = JSONDecodeError("Expecting value", "{", 1)
+    assert is_transient(around)

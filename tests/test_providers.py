@@ -14,6 +14,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from streamlib.backoff import is_transient
 from streamlib.chat import BadAnswer, StreamError, StreamTruncated
 from streamlib.providers import PROVIDERS, text_deltas
 
@@ -198,6 +199,15 @@ async def test_events_that_are_none_are_told() -> None:
     synchronous = PATHS["chat"].open(client_of("openai", simulated()), QUESTION, {})
     with pytest.raises(TypeError, match="Stream: use the asynchronous client"):
         text_deltas(synchronous, "openai")
+
+
+@every_provider
+@pytest.mark.parametrize("fault", ["cut-after=3", "truncate-after=3", "error-event=3", "bad-json=3"])
+async def test_a_stream_that_breaks_is_worth_another_attempt(provider: str, fault: str) -> None:
+    with pytest.raises(Exception) as caught:
+        async for _ in text_deltas(await events_of(provider, simulated(), fault), provider):
+            pass
+    assert is_transient(caught.value), repr(caught.value)
 
 
 # --- closing ---------------------------------------------------------------------------------------
