@@ -2,8 +2,8 @@
 
 `yours("resume")` looks through the notebooks beside the running one for the cell that defines `resume`, plays
 it through the exercise's check, and gives it back when it passes. Otherwise it gives the course's answer, and
-says so. Of a notebook only imports, functions, classes and plain assignments are run, never its experiments. A
-function at hand is passed as it is: `summarise = yours(summarise)`.
+says so. Of a notebook only imports, functions, classes and constants are run, down to the cell that defines the
+function, and there every assignment; never its experiments. A function at hand is passed as it is: `summarise = yours(summarise)`.
 """
 
 from __future__ import annotations
@@ -11,11 +11,14 @@ from __future__ import annotations
 import ast
 import json
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from ..checker import judge
 from . import find, name_of
+
+STATES = {"wrong": "is wrong", "raised": "raises an error", "stuck": "does not end"}
 
 
 def yours(what: str | Callable[..., Any], folder: Path | None = None) -> Callable[..., Any]:
@@ -26,16 +29,19 @@ def yours(what: str | Callable[..., Any], folder: Path | None = None) -> Callabl
     """
     name = what if isinstance(what, str) else name_of(what)
     exercise = find(name)
+    if what is exercise.reference:  # of an earlier call
+        print(f"{name}: the course's")
+        return exercise.reference
     written = [("this notebook", what)] if callable(what) else in_notebooks(name, folder or Path.cwd())
-    state = "not attempted"
+    state = "is not attempted"
     for place, function in written:
         verdict = judge(function, exercise)
         if verdict.passed:
             print(f"{name}: yours, from {place}")
             return function
         if verdict.state != "not attempted":
-            state = verdict.state
-    print(f"{name}: the course's (yours is {state})")
+            state = STATES[verdict.state]
+    print(f"{name}: the course's (yours {state})")
     return exercise.reference
 
 
@@ -48,30 +54,22 @@ def in_notebooks(name: str, folder: Path) -> Iterator[tuple[str, Callable[..., A
 
 
 def defined_in(path: Path, name: str) -> Callable[..., Any] | None:
-    """The function `name` of a notebook, in a namespace with the notebook's imports; None if it has none.
+    """The function `name` of a notebook, with what the cells down to its own define; None if there is none.
 
-    Also None when the notebook cannot be read, or its code cannot be run.
+    Also None when the notebook cannot be read. What cannot be run is left out.
     """
     cells = list(code_cells(path))
-    defining = [cell for cell in cells if any(_defines(statement, name) for statement in cell)]
+    defining = [n for n, cell in enumerate(cells) if any(_defines(statement, name) for statement in cell)]
     if not defining:
         return None
-    imports = [
-        statement
-        for cell in cells
-        for statement in cell
-        if isinstance(statement, ast.Import | ast.ImportFrom)
-    ]
-    definitions = [
-        statement
-        for statement in defining[-1]
-        if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Assign)
-    ]
     names: dict[str, Any] = {"__name__": f"notebook {path.stem}"}
-    try:
-        exec(compile(ast.Module([*imports, *definitions], []), str(path), "exec"), names)
-    except Exception:  # whatever a learner's code raises: it is not there to be used
-        return None
+    for n, cell in enumerate(cells[: defining[-1] + 1]):
+        for statement in cell:
+            if not _is_definition(statement, calls=n == defining[-1]):
+                continue
+            # Whatever a learner's code raises: if it was needed, the check will say so.
+            with suppress(Exception):
+                exec(compile(ast.Module([statement], []), str(path), "exec"), names)
     function: Callable[..., Any] | None = names.get(name)
     return function
 
@@ -94,3 +92,12 @@ def code_cells(path: Path) -> Iterator[list[ast.stmt]]:
 
 def _defines(statement: ast.stmt, name: str) -> bool:
     return isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef) and statement.name == name
+
+
+def _is_definition(statement: ast.stmt, calls: bool) -> bool:
+    match statement:
+        case ast.Import() | ast.ImportFrom() | ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
+            return True
+        case ast.Assign(value=value) | ast.AnnAssign(value=ast.expr() as value):
+            return calls or not any(isinstance(part, ast.Call) for part in ast.walk(value))
+    return False
