@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable
 from contextlib import aclosing
 from enum import StrEnum
 from types import SimpleNamespace
 from typing import Any
 
-from ..checker import Case, Exercise, Source
+from ..chat import StreamTruncated
+from ..checker import Case, Exercise, Source, Stage
 from ..closing import closing
 
 # Events as the three clients give them. The clients themselves take seconds to import, so these only have
@@ -194,6 +195,16 @@ def sent(provider: str, *events: Event, error: Exception | None = None, note: st
     return Case(source, provider, note=f"{provider}: {note}", **case)
 
 
+def whole_text(provider: str, *events: Event, note: str) -> Case:
+    """A case where only the text as a whole counts, however it is cut."""
+
+    async def play(solution: Callable[..., AsyncIterator[str]], stage: Stage) -> object:
+        source = stage.open_source(Source(events, every=0.5, kind=KINDS[provider]))  # type: ignore[arg-type]
+        return "".join([text async for text in solution(source, provider)])
+
+    return Case(play=play, note=f"{provider}: {note}")
+
+
 PROVIDERS = ("openai", "anthropic", "google")
 
 adapting = Exercise(
@@ -264,9 +275,15 @@ adapting = Exercise(
         ),
         sent(
             "google",
-            generated(part("They greet me.", thought=True), part("Hi"), part(" there")),
+            generated(part("They greet me.", thought=True), part("Hi there")),
             generated(part("!"), finish=Finish.STOP),
-            note="several parts in one chunk, and the last text with the finish reason",
+            note="a thought and a text in one chunk, and the last text with the finish reason",
+        ),
+        whole_text(
+            "google",
+            generated(part("Hi"), part(" there")),
+            generated(part("!"), finish=Finish.STOP),
+            note="two texts in one chunk, given as one piece or as two",
         ),
         sent(
             "google",
@@ -303,7 +320,7 @@ adapting = Exercise(
     ],
     hints=(
         "Three questions for each provider: where is the text, when is there none, and which event says that the answer "
-        "is over? Look at the three tables above.",
+        "is over? The table above has a row for each.",
         "Keep one thing in mind while you read: whether the end was announced. In OpenAI's chunks it is a "
         "`finish_reason` that is not None, in Anthropic's events `message_stop`, in Google's chunks the candidate's "
         "`finish_reason`. If it never came, raise after the loop.",
@@ -406,6 +423,30 @@ async def by_what_an_event_has(events: AsyncIterable[Any], provider: str) -> Asy
             yield text
     if not any(reasons):
         raise ConnectionError("half an answer")
+
+
+@adapting.right
+async def every_part_by_itself(events: AsyncIterable[Any], provider: str) -> AsyncIterator[str]:
+    over = False
+    async for event in events:
+        if provider == "openai":
+            for choice in event.choices:
+                if choice.delta.content:
+                    yield choice.delta.content
+                over = over or bool(choice.finish_reason)
+        elif provider == "anthropic":
+            if event.type == "content_block_delta" and event.delta.type == "text_delta":
+                yield event.delta.text
+            elif event.type == "message_stop":
+                over = True
+        else:
+            for candidate in event.candidates or []:
+                for piece in (candidate.content and candidate.content.parts) or []:
+                    if piece.text and not piece.thought:
+                        yield piece.text
+                over = over or bool(candidate.finish_reason)
+    if not over:
+        raise ConnectionError(provider)
 
 
 # Mistakes
@@ -622,6 +663,49 @@ async def only_a_natural_end_counts(events: AsyncIterable[Any], provider: str) -
             yield text
     if not over:
         raise ConnectionError
+
+
+@adapting.mistake(
+    "You know three words for the end, and there are more: `tool_use`, `tool_calls`, `length`, `MAX_TOKENS` … Each says that "
+    "the answer did end. Raise only when no reason came."
+)
+async def knows_three_words(events: AsyncIterable[Any], provider: str) -> AsyncIterator[str]:
+    why = None
+    async for event in events:
+        if provider == "anthropic":
+            why = getattr(getattr(event, "delta", None), "stop_reason", None) or why
+        else:
+            for choice in (event.choices if provider == "openai" else event.candidates) or ():
+                why = choice.finish_reason or why
+        if text := _text(event, provider):
+            yield text
+    if why not in ("stop", "end_turn", "STOP"):
+        raise ConnectionError
+
+
+@adapting.mistake(
+    "You ask whether the answer has ended while it is still coming. Only when the events have ended can one be missing: ask "
+    "after the loop."
+)
+async def asks_too_early(events: AsyncIterable[Any], provider: str) -> AsyncIterator[str]:
+    async for event in events:
+        if text := _text(event, provider):
+            yield text
+        if not _ended(event, provider):
+            raise ConnectionError
+
+
+@adapting.mistake(
+    "`StreamTruncated` is what the library raises, and no `ConnectionError`: whoever waits for the one does not catch the other."
+)
+async def raises_the_library_s(events: AsyncIterable[Any], provider: str) -> AsyncIterator[str]:
+    over = False
+    async for event in events:
+        over = over or _ended(event, provider)
+        if text := _text(event, provider):
+            yield text
+    if not over:
+        raise StreamTruncated("half an answer")
 
 
 @adapting.mistake(
