@@ -32,7 +32,7 @@ from .board_load import Headers, Load, headers_of, make_prompt
 from .board_picture import draw_board, draw_file
 from .board_run import STOPPED, Result, Run, Settings, text_table, to_csv
 from .board_scene import Scene, counted, make_scene
-from .board_screen import Choice, Screen
+from .board_screen import EMPTY, Choice, Screen
 from .board_server import look_at
 from .painter import PainterError, painter
 
@@ -223,7 +223,7 @@ class Board:
                 clear=lambda: _call(loop, self.clear),
             )
             self._later(self._prepare(self._screen))
-        self._screen.show(frame(f"<pre>{escape(self.text())}</pre>"), self.text())
+        self._screen.show(frame(f"<pre>{escape(self.text())}</pre>") if self.runs else EMPTY, self.text())
 
     async def _prepare(self, screen: Screen) -> None:
         """The first picture, and what the server has to choose from."""

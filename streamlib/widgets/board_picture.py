@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from ..drawing import frame
 from ..palette import ERROR, WAITING
 from .board_run import RATE_PERCENTILES, TTFT_PERCENTILES, row
-from .board_scene import Group, Point, Scene
+from .board_scene import Group, Point, Scene, make_scene
 
 if TYPE_CHECKING:  # matplotlib takes long to import, and the kernel does not need it
     from matplotlib.artist import Artist
@@ -316,3 +316,7 @@ def _table(groups: Sequence[Group]) -> str:
     )
     names = "".join(f'<th style="{how}right">{escape(name)}</th>' for name in UNDER)
     return f'<table style="margin:8px 0"><tr>{top}</tr><tr>{names}</tr>{body}</table>'
+
+
+if __name__ == "__main__":
+    print(draw_board(make_scene((), ())))

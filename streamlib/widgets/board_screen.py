@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import ipywidgets  # type: ignore[import-untyped]
@@ -27,6 +28,10 @@ RULES = (
     f".jp-OutputArea-child:has(.{STILL}) + .jp-OutputArea-child:not(:has(.{LIVE})) > .lm-Panel"
     "{display:none}</style>"
 )
+
+# The empty board, drawn in advance: a picture at once, while the painter process still imports matplotlib.
+# Made by: python -m streamlib.widgets.board_picture > streamlib/widgets/board_empty.html
+EMPTY = Path(__file__).with_name("board_empty.html").read_text(encoding="utf-8")
 
 NONE = "none"
 EVERY = 4  # with a fault chosen, one stream in so many breaks
@@ -103,7 +108,7 @@ class Screen:
         self.stop.tooltip = "end the streams that run; what has arrived stays on the board"
         self.clear.tooltip = "forget all runs"
         self.downloads = ipywidgets.HTML()
-        self.picture = ipywidgets.HTML('<div style="height:470px;opacity:0.6">The picture comes …</div>')
+        self.picture = ipywidgets.HTML(EMPTY)
         row = {"flex_flow": "row wrap", "align_items": "center"}
         self.box = ipywidgets.VBox(
             [

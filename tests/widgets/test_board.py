@@ -18,7 +18,7 @@ from streamlib.widgets import Board, Race
 from streamlib.widgets.board_load import Load, Stream, make_prompt
 from streamlib.widgets.board_picture import draw_board, draw_file, nice
 from streamlib.widgets.board_run import Run
-from streamlib.widgets.board_screen import FAULTS, NONE, Choice, still
+from streamlib.widgets.board_screen import EMPTY, FAULTS, NONE, Choice, still
 from streamlib.widgets.board_server import too_late
 
 from .scripted import CUT, DONE, HANG, ROLE, STOP, Server, answer, event, serving, until
@@ -429,6 +429,13 @@ async def test_the_same_scene_is_the_same_picture() -> None:
         await b.run("x", requests=2)
     assert draw_board(b.scene()) == draw_board(b.scene())
     assert draw_file((b.scene(), "svg")) == draw_file((b.scene(), "svg"))
+
+
+def test_the_picture_drawn_in_advance_says_what_the_drawn_one_says() -> None:
+    drawn = draw_board(Board(model="m", base_url="http://x/v1").scene())
+    words = re.compile(r">([^<>]+)<")
+    assert words.findall(EMPTY.strip()) == words.findall(drawn)
+    assert "<svg" in EMPTY
 
 
 @pytest.mark.parametrize(
