@@ -85,10 +85,15 @@ Call = Sequence[Exchange]  # one request of the client's own, and its retries
 
 
 def heads_of(messages: Sequence[Message]) -> tuple[int, ...]:
-    """Checksums by which a later conversation is known to continue this one."""
+    """Checksums by which a later conversation is known to continue this one.
+
+    An answer that is to be continued stands last. It grows from one attempt to the next, so its words do not
+    count.
+    """
     sums, last = [], 0
-    for message in messages:
-        last = crc32(f"{message.role}\0{message.text}\0".encode("utf-8", "surrogatepass"), last)
+    for left, message in zip(range(len(messages), 0, -1), messages, strict=True):
+        text = "" if left == 1 and message.role == "assistant" else message.text
+        last = crc32(f"{message.role}\0{text}\0".encode("utf-8", "surrogatepass"), last)
         sums.append(last)
     return tuple(sums[: -EARLIER_MESSAGES - 1 : -1])
 

@@ -37,6 +37,8 @@ from .test_transport import on_virtual_clock
 # --- rules, on exchanges made by hand --------------------------------------------------------------
 
 WORDS = heads_of([Message("user", "Hello")])
+REST = heads_of([Message("user", "Hello"), Message("assistant", "Hel")])
+LONGER_REST = heads_of([Message("user", "Hello"), Message("assistant", "Hello wor")])
 LONGER = heads_of([Message("user", "Hello"), Message("assistant", "Hel"), Message("user", "Go on")])
 
 
@@ -104,6 +106,8 @@ CASES: list[tuple[str, list[dict[str, Any]], int | None]] = [
     ("gave-up", [SILENT | {"silent_since": 1.0}], 1),
     ("gave-up", [bad(503, 0), bad(503, 1)], 0),
     ("gave-up", [CUT, {"heads": LONGER, "asked": 2}], 0),
+    ("gave-up", [CUT, CUT | {"heads": REST, "asked": 2}], 1),  # and gave up after that
+    ("gave-up", [CUT, CUT | {"heads": REST, "asked": 2}, {"heads": LONGER_REST, "asked": 3}], 0),
     ("gave-up", [bad(429, 0, retry_after=121.0)], None),
     ("gave-up", [bad(400, 0)], None),
     ("truncated-accepted", [HALF], 1),
