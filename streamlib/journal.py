@@ -86,8 +86,14 @@ class Journal:
         """Write one line. It is on the disk when this returns: a short stop of the event loop."""
         usage = asdict(result.usage) if result.usage else None
         error = f"{type(result.error).__name__}: {result.error}" if result.error else None
-        entry = {"key": result.key, "prompt": _fingerprint(prompt), "text": result.text, "usage": usage}
-        entry |= {"seconds": round(result.seconds, 3), "error": error}
+        entry = {
+            "key": result.key,
+            "prompt": _fingerprint(prompt),
+            "text": result.text,
+            "usage": usage,
+            "seconds": round(result.seconds, 3),
+            "error": error,
+        }
         self._file.write(json.dumps(entry).encode() + b"\n")
         os.fsync(self._file.fileno())
 
