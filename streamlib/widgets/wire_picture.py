@@ -121,16 +121,19 @@ def _panel(y: int, words: str) -> str:
 
 
 def tower_heights(marks: list[Mark], span: float, base: int) -> str:
-    """How many came at once, beside the towers of more than three; not where they stand too close."""
-    parts, end = [], 0.0
-    for tower in towers(marks, span):
+    """How many came at once, beside the towers of more than three, where there is room for the words."""
+    parts = []
+    found = list(towers(marks, span))
+    room = span / 8
+    instants = [-room, *(tower[0].at for tower in found), span + room]
+    for before, tower, after in zip(instants, found, instants[2:], strict=False):
         at = tower[0].at
-        if len(tower) > 3 and at >= end:
-            side, anchor = (0.007, "start") if at < 0.9 * span else (-0.007, "end")
+        right = after - at >= room and at < 0.9 * span
+        if len(tower) > 3 and (right or at - before >= room):
+            side, anchor = (0.007, "start") if right else (-0.007, "end")
             x = drawing.percent(at + side * span, span)
             words = f"{len(tower)} at once"
             parts.append(drawing.note(x, base - LANE / 2 + 4, words, anchor=anchor, dim=True))
-            end = at + span / 8
     return "".join(parts)
 
 

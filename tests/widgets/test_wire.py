@@ -198,8 +198,13 @@ def test_a_tower_says_how_many_came_at_once() -> None:
     assert tower_heights(marks(0.7, 0.7, 0.7), 1.0, 100) == ""
 
 
-def test_towers_that_stand_close_share_one_number() -> None:
-    assert tower_heights(marks(*[0.5] * 4, *[0.51] * 5), 1.0, 100).count("at once") == 1
+def test_a_tower_s_number_stands_where_no_mark_is() -> None:
+    right, left = 'text-anchor="start"', 'text-anchor="end"'
+    tower = [0.5] * 4
+    assert right in tower_heights(marks(0.49, *tower, 0.63), 1.0, 100)
+    assert left in tower_heights(marks(0.37, *tower, 0.51), 1.0, 100)
+    assert tower_heights(marks(0.4, *tower, 0.6), 1.0, 100) == ""
+    assert left in tower_heights(marks(*[0.95] * 4), 1.0, 100)  # at the edge
 
 
 def test_no_marks_no_picture() -> None:
