@@ -7,10 +7,10 @@ judge's clock. What counts is what a reader and the server see, not at which ins
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import httpx2
 
@@ -35,6 +35,7 @@ DOCUMENT = (
 )
 
 HOUR = 3600.0
+FINE, AS_THEY_COME, SHORT = "fine", "as they come", "under a minute"
 
 
 @dataclass
@@ -80,12 +81,12 @@ class HostileServer:
         floors = [floor for floor in self.told[: len(gaps)] if floor is not None]
         if any(gap < (floor or 0.0) for gap, floor in zip(gaps, self.told, strict=False)):
             return "shorter than told"
-        return "none" if len(floors) > 2 and not any(gaps) else "fine"
+        return "none" if len(floors) > 2 and not any(gaps) else FINE
 
 
 @dataclass(frozen=True)
 class Report:
-    """What a reader of the summary and the server saw.
+    """What a reader of the summary and the server saw. As text it leaves out what is as it should be.
 
     text: "whole", "half" (its beginning), "nothing", "some of it twice", or "something else".
     """
@@ -100,10 +101,16 @@ class Report:
     streams_left_open: int
 
     def __repr__(self) -> str:
-        said = [f"text: {self.text}", f"error raised: {'yes' if self.error else 'no'}"]
+        said = [
+            f"text: {self.text}",
+            f"error raised: {'yes' if self.error else 'no'}",
+            f"requests: {self.requests}",
+        ]
         said += [] if self.document_sent else ["the document was not in the request"]
-        said += [f"requests: {self.requests}", f"waits: {self.waits}", f"pieces: {self.pieces}"]
-        said += [f"longest silence: {self.longest_silence}", f"streams left open: {self.streams_left_open}"]
+        said += [] if self.waits == FINE else [f"waits: {self.waits}"]
+        said += [] if self.pieces == AS_THEY_COME else [f"pieces: {self.pieces}"]
+        said += [] if self.longest_silence == SHORT else [f"longest silence: {self.longest_silence}"]
+        said += [f"streams left open: {self.streams_left_open}"] if self.streams_left_open else []
         return "; ".join(said)
 
 
@@ -116,6 +123,33 @@ def told_apart(text: str, whole: str) -> str:
     if whole.startswith(text):
         return "half"
     return "some of it twice" if text.startswith(whole[:12]) and len(text) > len(whole) else "something else"
+
+
+def as_stream(given: Any) -> AsyncGenerator[str, None]:
+    """What a solution gave back, if it can be read piece by piece and left. Raises TypeError."""
+    if isinstance(given, Coroutine):
+        given.close()
+        raise TypeError(
+            "the call gives a coroutine, not a stream: `async def` with `yield` in it makes a stream"
+        )
+    if not hasattr(given, "__aiter__"):
+        raise TypeError(f"the call gives a {type(given).__name__}: `async for` needs an async generator")
+    if not hasattr(given, "aclose"):
+        raise TypeError(
+            f"the call gives an object ({type(given).__name__}) without `aclose`, so a reader who leaves cannot close it: "
+            "`async def` with `yield` has one"
+        )
+    stream: AsyncGenerator[str, None] = given
+    return stream
+
+
+def is_of_the_stream(error: BaseException | None) -> bool:
+    """Whether a broken stream is what was raised, or what was raised in its place (``raise … from error``)."""
+    while error is not None:
+        if hasattr(error, "text") or isinstance(error, OSError):
+            return True
+        error = error.__cause__
+    return False
 
 
 def how_many(requests: int, faults: int) -> int | str:
@@ -134,7 +168,7 @@ def hostile(note: str, *faults: str, leave_after: int | None = None) -> Case:
         pieces: list[str] = []
         arrivals = [clock()]
         error = False
-        stream = solution(DOCUMENT, server.ask)
+        stream = as_stream(solution(DOCUMENT, server.ask))
         try:
             async with aclosing(stream):
                 async for piece in stream:
@@ -143,8 +177,8 @@ def hostile(note: str, *faults: str, leave_after: int | None = None) -> Case:
                     if len(pieces) == leave_after:
                         break
         except Exception as caught:
-            if not hasattr(caught, "text") and not isinstance(caught, OSError):
-                raise  # a bug, not a broken stream
+            if not is_of_the_stream(caught):
+                raise  # a bug
             error = True
         left_open = server.simulator.stats.streams_open
         silence = max(b - a for a, b in zip(arrivals, [*arrivals[1:], clock()], strict=True))
@@ -156,24 +190,26 @@ def hostile(note: str, *faults: str, leave_after: int | None = None) -> Case:
         return Report(
             text="left early" if leave_after else told_apart(text, whole),
             error=error,
-            document_sent=bool(server.asked) and DOCUMENT in str(server.asked[0][-1]["content"]),
+            document_sent=bool(server.asked)
+            and any(DOCUMENT in str(message.get("content")) for message in server.asked[0]),
             requests=how_many(len(server.asked), len(faults)),
             waits=server.waits(),
-            pieces="all at once" if at_once or (len(pieces) == 1 and whole == text) else "as they come",
-            longest_silence="under a minute" if silence < 60 else "over a minute",
+            pieces="all at once" if at_once or (len(pieces) == 1 and whole == text) else AS_THEY_COME,
+            longest_silence=SHORT if silence < 60 else "over a minute",
             streams_left_open=left_open,
         )
 
     return Case(play=play, note=note)
 
 
-async def summarise(document: str, ask: Ask) -> AsyncIterator[str]:
+async def summarise(document: str, ask: Ask) -> AsyncGenerator[str, None]:
     """The pieces of a summary of `document`, as they come; none is lost and none comes twice.
 
     `ask(messages)` opens one answer of the model: an async generator of texts, which is yours to close. It
-    breaks in every way of lesson 5. Then ask again, or for the rest, as long as there is hope: six attempts
-    must be in it, twelve are too many. Wait between them, and never shorter than you are told. A minute of
-    silence is a fault. What cannot be mended is raised.
+    breaks in every way of lesson 5. Then ask again, or for the rest, as long as there is hope: at least six
+    attempts in all, at most twelve. Wait between them, and never shorter than you are told. Silence is a
+    fault too: a model may take ten seconds to begin, and nobody waits for a minute. What cannot be mended is
+    raised.
 
     >>> from streamlib.exercises.lesson_10 import HostileServer
     >>> server = HostileServer(["cut-after=5", "status=503", ""])
@@ -208,6 +244,8 @@ exercise = Exercise(
         hostile("no [DONE] at the end", "no-done"),
         hostile("a wrong request", "status=400"),
         hostile("overloaded for ever", "status=503"),
+        hostile("cut, and then refused for ever", "cut-after=5", "refuse"),
+        hostile("cut, and then cut for ever, at once", "cut-after=5", "cut-after=0"),
         hostile(
             "breaks again and again", "cut-after=3", "status=500", "stall-after=4", "truncate-after=3", ""
         ),
@@ -237,7 +275,7 @@ def with_rest(document: str, said: str) -> list[dict[str, str]]:
 
 
 @exercise.right
-async def by_hand(document: str, ask: Ask) -> AsyncIterator[str]:
+async def by_hand(document: str, ask: Ask) -> AsyncGenerator[str, None]:
     said, delays = "", iter(backoff_delays(base=0.5, cap=8))
     for attempt in range(1, 9):
         try:
@@ -256,7 +294,7 @@ async def by_hand(document: str, ask: Ask) -> AsyncIterator[str]:
 
 
 @exercise.right
-async def with_a_queue_of_delays(document: str, ask: Ask) -> AsyncIterator[str]:
+async def with_a_queue_of_delays(document: str, ask: Ask) -> AsyncGenerator[str, None]:
     pieces: list[str] = []
     told: list[float | None] = []
     delays = backoff_delays(told, base=1, cap=4)
@@ -277,7 +315,7 @@ async def with_a_queue_of_delays(document: str, ask: Ask) -> AsyncIterator[str]:
 
 
 @exercise.right
-async def with_a_default_overlap(document: str, ask: Ask) -> AsyncIterator[str]:
+async def with_a_default_overlap(document: str, ask: Ask) -> AsyncGenerator[str, None]:
     stream = resume(lambda said: timeouts(ask(with_rest(document, said)), first=30, between=30), attempts=10)
     try:
         async for text in stream:
@@ -287,9 +325,35 @@ async def with_a_default_overlap(document: str, ask: Ask) -> AsyncIterator[str]:
 
 
 @exercise.mistake(
+    "That is not what the model said. Hand every piece on as it is, with its spaces. And do not ask for the rest in words: "
+    "the model goes on in other words. It goes on exactly where the last message, of the role `assistant`, stops."
+)
+async def changes_the_pieces(document: str, ask: Ask) -> AsyncGenerator[str, None]:
+    async with aclosing(summarise(document, ask)) as texts:
+        async for text in texts:
+            yield text.strip()
+
+
+@exercise.mistake("The model never saw the document. Put it into the first request, behind your instruction.")
+async def forgets_the_document(document: str, ask: Ask) -> AsyncGenerator[str, None]:
+    async with aclosing(summarise("", ask)) as texts:
+        async for text in texts:
+            yield text
+
+
+@exercise.mistake(
+    "You have left while the server let you wait. Nine seconds are not long for a reader who is told: wait them, and ask again."
+)
+async def leaves_instead_of_waiting(document: str, ask: Ask) -> AsyncGenerator[str, None]:
+    async with asyncio.timeout(5), aclosing(summarise(document, ask)) as texts:
+        async for text in texts:
+            yield text
+
+
+@exercise.mistake(
     "Nothing is asked again. A refused connection and a 503 are over in a moment: `streamlib.retry.resume` goes on after them."
 )
-async def never_asks_again(document: str, ask: Ask) -> AsyncIterator[str]:
+async def never_asks_again(document: str, ask: Ask) -> AsyncGenerator[str, None]:
     async with aclosing(timeouts(ask(with_rest(document, "")), first=20, between=5)) as texts:
         async for text in texts:
             yield text
@@ -299,7 +363,7 @@ async def never_asks_again(document: str, ask: Ask) -> AsyncIterator[str]:
     "You ask for the whole answer again when its beginning is on the screen. Keep what was said, and ask for the rest: the "
     "text so far is the last message, with the role `assistant`."
 )
-async def begins_again(document: str, ask: Ask) -> AsyncIterator[str]:
+async def begins_again(document: str, ask: Ask) -> AsyncGenerator[str, None]:
     stream = resume(
         lambda said: timeouts(ask(with_rest(document, "")), first=20, between=5), attempts=8, min_overlap=None
     )
@@ -311,7 +375,7 @@ async def begins_again(document: str, ask: Ask) -> AsyncIterator[str]:
 @exercise.mistake(
     "It only asks again before the first token: `retry` does that. After it, the reader has half a summary; `resume` gets the rest."
 )
-async def gives_up_after_the_first_token(document: str, ask: Ask) -> AsyncIterator[str]:
+async def gives_up_after_the_first_token(document: str, ask: Ask) -> AsyncGenerator[str, None]:
     from ..retry import retry
 
     stream = retry(lambda: timeouts(ask(with_rest(document, "")), first=20, between=5), attempts=8)
@@ -323,7 +387,7 @@ async def gives_up_after_the_first_token(document: str, ask: Ask) -> AsyncIterat
 @exercise.mistake(
     "The stream stalls, and your reader looks at nothing for minutes. Put limits on the silence: `timeouts(…, first=…, between=…)`."
 )
-async def waits_for_ever(document: str, ask: Ask) -> AsyncIterator[str]:
+async def waits_for_ever(document: str, ask: Ask) -> AsyncGenerator[str, None]:
     async with aclosing(
         resume(lambda said: ask(with_rest(document, said)), attempts=8, min_overlap=None)
     ) as texts:
@@ -335,7 +399,7 @@ async def waits_for_ever(document: str, ask: Ask) -> AsyncIterator[str]:
     "One limit is too tight: a model that takes eight seconds to begin is not broken. The first token may take long, the "
     "others may not."
 )
-async def too_impatient(document: str, ask: Ask) -> AsyncIterator[str]:
+async def too_impatient(document: str, ask: Ask) -> AsyncGenerator[str, None]:
     stream = resume(
         lambda said: timeouts(ask(with_rest(document, said)), first=2, between=2),
         attempts=8,
@@ -349,7 +413,7 @@ async def too_impatient(document: str, ask: Ask) -> AsyncIterator[str]:
 @exercise.mistake(
     "The server said how long to wait (`retry_after(error)`), and you came back sooner. It will refuse you again."
 )
-async def comes_back_too_soon(document: str, ask: Ask) -> AsyncIterator[str]:
+async def comes_back_too_soon(document: str, ask: Ask) -> AsyncGenerator[str, None]:
     said = ""
     for attempt in range(1, 9):
         try:
@@ -367,7 +431,7 @@ async def comes_back_too_soon(document: str, ask: Ask) -> AsyncIterator[str]:
 @exercise.mistake(
     "You ask again after every error. A request that is wrong (400) stays wrong: `is_transient(error)` tells which may pass."
 )
-async def asks_again_after_everything(document: str, ask: Ask) -> AsyncIterator[str]:
+async def asks_again_after_everything(document: str, ask: Ask) -> AsyncGenerator[str, None]:
     said = ""
     for attempt in range(1, 9):
         try:
@@ -386,7 +450,7 @@ async def asks_again_after_everything(document: str, ask: Ask) -> AsyncIterator[
     "You come back at once, again and again. A server that is overloaded needs a pause: `backoff_delays`, or `resume`, which "
     "has it built in."
 )
-async def hammers(document: str, ask: Ask) -> AsyncIterator[str]:
+async def hammers(document: str, ask: Ask) -> AsyncGenerator[str, None]:
     said = ""
     for attempt in range(1, 9):
         try:
@@ -405,7 +469,7 @@ async def hammers(document: str, ask: Ask) -> AsyncIterator[str]:
 @exercise.mistake(
     "When all attempts have failed your summary ends as if it were whole, or empty. Raise the last error: the reader must learn of it."
 )
-async def ends_in_silence(document: str, ask: Ask) -> AsyncIterator[str]:
+async def ends_in_silence(document: str, ask: Ask) -> AsyncGenerator[str, None]:
     said, delays = "", iter(backoff_delays())
     for _attempt in range(8):
         try:
@@ -423,17 +487,39 @@ async def ends_in_silence(document: str, ask: Ask) -> AsyncIterator[str]:
 @exercise.mistake(
     "You gather the summary and hand it on at the end. That is safe, and it is no stream: yield each piece when it comes."
 )
-async def gathers_first(document: str, ask: Ask) -> AsyncIterator[str]:
-    async with aclosing(summarise(document, ask)) as texts:  # type: ignore[type-var]
+async def gathers_first(document: str, ask: Ask) -> AsyncGenerator[str, None]:
+    async with aclosing(summarise(document, ask)) as texts:
         pieces = [text async for text in texts]
     for piece in pieces:
         yield piece
 
 
 @exercise.mistake(
+    "The error has become a piece of the summary. No program can tell it from the model's words: let it be raised."
+)
+async def says_the_error(document: str, ask: Ask) -> AsyncGenerator[str, None]:
+    try:
+        async with aclosing(summarise(document, ask)) as texts:
+            async for text in texts:
+                yield text
+    except Exception as error:
+        yield f"Error: {error}"
+
+
+@exercise.mistake(
+    "You limit how long the whole may take. A long wait that the server asked for is no fault, and neither is a long "
+    "summary: limit the silence, with `timeouts(…, first=…, between=…)`."
+)
+async def limits_the_whole(document: str, ask: Ask) -> AsyncGenerator[str, None]:
+    async with asyncio.timeout(9.7), aclosing(summarise(document, ask)) as texts:
+        async for text in texts:
+            yield text
+
+
+@exercise.mistake(
     "The reader has left, and your stream is still open: the model writes on, and somebody pays. Read inside `aclosing(…)`."
 )
-async def leaves_the_stream_open(document: str, ask: Ask) -> AsyncIterator[str]:
+async def leaves_the_stream_open(document: str, ask: Ask) -> AsyncGenerator[str, None]:
     opened = resume(
         lambda said: timeouts(ask(with_rest(document, said)), first=20, between=5),
         attempts=8,
@@ -450,7 +536,7 @@ kept_open: list[AsyncGenerator[str, None]] = []  # as a notebook's global names 
 @exercise.mistake(
     "It stops too early: three attempts are not enough on a bad day. The task wants six to be possible."
 )
-async def three_attempts(document: str, ask: Ask) -> AsyncIterator[str]:
+async def three_attempts(document: str, ask: Ask) -> AsyncGenerator[str, None]:
     stream = resume(
         lambda said: timeouts(ask(with_rest(document, said)), first=20, between=5),
         attempts=3,
@@ -462,9 +548,22 @@ async def three_attempts(document: str, ask: Ask) -> AsyncIterator[str]:
 
 
 @exercise.mistake(
-    "It asks for ever. Somebody must learn that the server is gone: stop after some attempts, six to twelve of them, and raise the last error."
+    "`resume` makes five attempts when you say nothing. The task wants six to be possible: `attempts=…`."
 )
-async def never_gives_up(document: str, ask: Ask) -> AsyncIterator[str]:
+async def attempts_by_default(document: str, ask: Ask) -> AsyncGenerator[str, None]:
+    stream = resume(
+        lambda said: timeouts(ask(with_rest(document, said)), first=20, between=5), min_overlap=None
+    )
+    async with aclosing(stream) as texts:
+        async for text in texts:
+            yield text
+
+
+@exercise.mistake(
+    "It asks for ever, or nearly so. Somebody must learn that the server is gone: stop after some attempts, six to twelve of "
+    "them, and raise the last error. (A retry around a retry multiplies them.)"
+)
+async def never_gives_up(document: str, ask: Ask) -> AsyncGenerator[str, None]:
     said, delays = "", iter(backoff_delays())
     for _ in range(200):
         try:
