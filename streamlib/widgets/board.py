@@ -68,7 +68,6 @@ class Board:
         self._tasks: set[asyncio.Task[Any]] = set()  # begun by a click, or to show the first picture
         self._screen: Screen | None = None
         self._shown_in: tuple[str | None, int | None] = (None, None)
-        self._cell: int | None = None
 
     # -- what it does ------------------------------------------------------------------------------------
 
@@ -103,7 +102,7 @@ class Board:
             prompt=prompt,
             headers=lambda number: headers_of(self.headers, number) | headers_of(headers, number),
         )
-        self._make_room()
+        view.enter(self)
         self._show_once()
         self._loads.append(load)
         if self._screen is not None and self._moving is None:
@@ -269,8 +268,7 @@ class Board:
 
     async def _rest(self) -> None:
         """All runs are over: the picture that stays."""
-        if self in view._running:  # type: ignore[comparison-overlap]
-            view._running.remove(self)  # type: ignore[arg-type]
+        view.leave(self)
         if self._moving is not None:
             self._moving.cancel()
             await asyncio.wait([self._moving])
@@ -297,16 +295,6 @@ class Board:
         except PainterError as error:  # measuring goes on, and the next picture may come
             return frame(lines([f"No picture: {error}."]), f"<pre>{escape(self.text())}</pre>")
 
-    def _make_room(self) -> None:
-        """Stop what an earlier cell began: it would disturb the times of this one."""
-        cell = view._cell_number()
-        for other in view._running.copy():
-            if other._cell != cell:
-                other.stop()
-        self._cell = cell
-        if self not in view._running:  # type: ignore[comparison-overlap]
-            view._running.append(self)  # type: ignore[arg-type]
-
 
 def _call(loop: asyncio.AbstractEventLoop, function: Callable[..., None], *arguments: Any) -> None:
     loop.call_soon_threadsafe(function, *arguments)
@@ -320,5 +308,5 @@ def _cell() -> tuple[str | None, int | None]:
     shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
     kernel = getattr(shell, "kernel", None)
     if kernel is None:
-        return None, view._cell_number()
-    return kernel.get_parent().get("metadata", {}).get("cellId"), view._cell_number()
+        return None, view.cell_number()
+    return kernel.get_parent().get("metadata", {}).get("cellId"), view.cell_number()

@@ -22,7 +22,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator
 from html import escape
 from time import perf_counter
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 from ..drawing import frame, lines
 from ..palette import ERROR
@@ -31,7 +31,14 @@ from .painter import painter
 
 FRAMES_PER_SECOND = 12
 
-_running: list[View] = []
+
+class Runs(Protocol):
+    """What runs in a cell and can be stopped."""
+
+    def stop(self) -> None: ...
+
+
+_running: list[tuple[int | None, Runs]] = []  # each with the number of its cell
 
 
 class View(ABC):
@@ -101,16 +108,13 @@ class View(ABC):
         """Show the view and begin. Returns the task that runs it; the same one when called again."""
         if self._task is None:
             loop = asyncio.get_running_loop()
-            self._cell = _cell_number()
-            for view in _running.copy():
-                if view._cell != self._cell:  # of a cell run earlier: it would disturb the times of this one
-                    view.stop()
+            self._cell = cell_number()
+            enter(self)
             if self._cell is not None:
                 # the first picture is drawn here: the painter may have to start, and nothing stays empty
                 self._screen = _Screen(self.html(perf_counter()), type(self).__name__)
                 # some versions of ipykernel call a widget's handler in another thread
                 self._screen.button.on_click(lambda _: loop.call_soon_threadsafe(self.stop))
-            _running.append(self)
             self._task = loop.create_task(self._run(self._screen))
             self._task.add_done_callback(self._end)
         return self._task
@@ -163,9 +167,8 @@ class View(ABC):
 
     def _end(self, task: asyncio.Task[None]) -> None:
         """Once, when the task is over, however it ended."""
-        if self not in _running:
+        if not leave(self):
             return
-        _running.remove(self)
         self.stopped = task.cancelled()
         if self._screen is not None:
             self._final = self._final or self.html(None)  # stopped before it began, or twice
@@ -183,7 +186,7 @@ class View(ABC):
         """As the value of a cell: start it if it has not been started, else show its picture once more."""
         from IPython.display import display
 
-        here = _cell_number()
+        here = cell_number()
         if self._task is None and loop_is_running():
             self.start()
         elif here is None or here != self._cell:  # in its own cell it is on the screen already
@@ -228,7 +231,24 @@ def _sendable(words: str) -> str:
     return words.encode(errors="replace").decode()
 
 
-def _cell_number() -> int | None:
+def enter(run: Runs) -> None:
+    """Begin to run; what a cell run earlier has begun is stopped: it would disturb the times of this one."""
+    cell = cell_number()
+    for other_cell, other in _running.copy():
+        if other_cell != cell:
+            other.stop()
+    leave(run)
+    _running.append((cell, run))
+
+
+def leave(run: Runs) -> bool:
+    """It runs no more. Whether it did."""
+    before = len(_running)
+    _running[:] = [(cell, other) for cell, other in _running if other is not run]
+    return len(_running) < before
+
+
+def cell_number() -> int | None:
     """The number of the cell that runs now; None outside IPython."""
     shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
     return None if shell is None else int(shell.execution_count)

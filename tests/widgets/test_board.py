@@ -14,7 +14,7 @@ from statistics import median
 import pytest
 
 from streamlib.sim.faults import parse_faults
-from streamlib.widgets import Board, Race
+from streamlib.widgets import Board, Race, view
 from streamlib.widgets.board_load import Load, Stream, make_prompt
 from streamlib.widgets.board_picture import draw_board, draw_file, nice
 from streamlib.widgets.board_run import Run
@@ -287,12 +287,12 @@ async def test_awaited_in_plain_python_it_prints_its_table(capsys: pytest.Captur
     assert "TTFT p50 (s)" in capsys.readouterr().out
 
 
-async def test_another_view_stops_a_board_of_an_earlier_cell() -> None:
+async def test_another_view_stops_a_board_of_an_earlier_cell(monkeypatch: pytest.MonkeyPatch) -> None:
     async with serving(ROLE, event("Hel"), HANG) as hanging, serving(*answer("a")) as server:
         b = board(hanging)
         running = asyncio.create_task(b.run("s", requests=2, concurrency=2))
         await until(lambda: hanging.log.count("stream asked") == 2)
-        b._cell = -1  # as if an earlier cell had begun it
+        monkeypatch.setattr(view, "_running", [(-1, run) for _, run in view._running])  # an earlier cell's
         await Race("Hi", model="m", base_url=server.base_url)
         assert (await running).results[0].error == "stopped"
 

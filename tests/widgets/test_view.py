@@ -104,7 +104,7 @@ class FakeScreen:
 def cell(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """As if in a notebook; the list holds the number of the running cell."""
     number = [1]
-    monkeypatch.setattr(view, "_cell_number", lambda: number[0])
+    monkeypatch.setattr(view, "cell_number", lambda: number[0])
     monkeypatch.setattr(view, "_Screen", FakeScreen)
     return number
 
