@@ -1,4 +1,4 @@
-"""Live views: what a learner watches while tokens arrive. Lessons 0 to 7.
+"""Live views: what a learner watches while tokens arrive. Lessons 0 to 10.
 
 One small class per view, one line in a notebook, any OpenAI-compatible server (the one `connect()` or the
 environment names)::
