@@ -113,6 +113,14 @@ def test_check_is_called_only_at_the_end_of_a_cell(path: Path) -> None:
 
 
 @each_notebook
+def test_what_the_cards_name_is_imported(path: Path) -> None:
+    """A card says `hint("name")`, a later one `solution("name")`: they run where they are typed."""
+    if exercise_cells(read(path)):
+        imports = re.findall("^from streamlib import (.*)$", "\n".join(code_cells(path)), re.MULTILINE)
+        assert {"check", "hint", "solution"} <= {name for names in imports for name in names.split(", ")}
+
+
+@each_notebook
 def test_a_stub_says_what_to_do_and_is_left_to_do(path: Path) -> None:
     notebook = read(path)
     for index, name in exercise_cells(notebook).items():
