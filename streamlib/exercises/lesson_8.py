@@ -6,8 +6,10 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Sequence
 from functools import partial
+from typing import Any
 
 from ..checker import Case, Exercise, Stage
+from ..rates import RateLimiter
 
 Summarise = Callable[[str], Awaitable[str]]
 Job = Callable[[], Awaitable[str]]
@@ -363,6 +365,35 @@ async def leaves_tasks_behind(
     if tasks:
         await asyncio.wait(tasks)
     return [task.result() for task in tasks]
+
+
+@bounded.mistake(
+    "You return a dictionary. Asked for is a list: for each document, in their order, its summary or its exception."
+)
+async def a_dictionary(
+    documents: Sequence[str], summarise: Summarise, limit: int
+) -> dict[str, str | Exception]:
+    free = asyncio.Semaphore(limit)
+    results: dict[str, str | Exception] = {}
+
+    async def one(document: str) -> None:
+        async with free:
+            try:
+                results[document] = await summarise(document)
+            except Exception as error:
+                results[document] = error
+
+    await asyncio.gather(*map(one, documents))
+    return results
+
+
+@bounded.mistake(
+    "`gather` has been called, and nobody awaits it: you return what is still to come. `await` it first."
+)
+async def gather_without_await(
+    documents: Sequence[str], summarise: Summarise, limit: int
+) -> asyncio.Future[list[str | BaseException]]:
+    return asyncio.gather(*map(summarise, documents), return_exceptions=True)
 
 
 # rate_limited
@@ -724,6 +755,84 @@ async def pauses_a_minute(jobs: AsyncIterable[Job], per_minute: int) -> list[str
                 await asyncio.sleep(60)
             tasks.append(group.create_task(_awaited(job)))
     return [task.result() for task in tasks]
+
+
+@pacing.mistake(
+    "You collect coroutines and run them at the end: `job()` alone begins nothing. `asyncio.create_task(job())` begins it while "
+    "you wait for the next one."
+)
+async def begins_nothing_until_the_end(jobs: AsyncIterable[Job], per_minute: int) -> list[str]:
+    started: deque[float] = deque(maxlen=per_minute)
+    coroutines = []
+    async for job in jobs:
+        if len(started) == per_minute:
+            await asyncio.sleep(started[0] + 60 - clock())
+        started.append(clock())
+        coroutines.append(job())
+    return list(await asyncio.gather(*coroutines))
+
+
+@pacing.mistake(
+    "Jobs come in over time, and a plain `for` cannot wait for the next one: they are read with `async for`."
+)
+async def a_plain_for(jobs: Any, per_minute: int) -> list[str]:
+    results = []
+    for job in jobs:
+        results.append(await job())
+    return results
+
+
+@pacing.mistake(
+    "One too many gets through: with `per_minute` starts in the last minute there is no room for another."
+)
+async def one_too_many(jobs: AsyncIterable[Job], per_minute: int) -> list[str]:
+    started: deque[float] = deque()
+    tasks = []
+    async with asyncio.TaskGroup() as group:
+        async for job in jobs:
+            if len(started) > per_minute:
+                await asyncio.sleep(started.popleft() + 60 - clock())
+            started.append(clock())
+            tasks.append(group.create_task(_awaited(job)))
+    return [task.result() for task in tasks]
+
+
+@pacing.mistake(
+    "You note an instant when the answer is there. Until then the job does not count, and too many start: note it when you start "
+    "the job."
+)
+async def notes_the_end(jobs: AsyncIterable[Job], per_minute: int) -> list[str]:
+    ended: deque[float] = deque(maxlen=per_minute)
+
+    async def run(job: Job) -> str:
+        answer = await job()
+        ended.append(clock())
+        return answer
+
+    tasks = []
+    async with asyncio.TaskGroup() as group:
+        async for job in jobs:
+            if len(ended) == per_minute:
+                await asyncio.sleep(ended[0] + 60 - clock())
+            tasks.append(group.create_task(run(job)))
+    return [task.result() for task in tasks]
+
+
+@pacing.mistake(
+    "The library's `RateLimiter` keeps a moment's distance from the limit, since requests are not equally long on their way. "
+    "Here it is 60 seconds to the instant, and the memory is yours to write."
+)
+async def with_the_library(jobs: AsyncIterable[Job], per_minute: int) -> list[str]:
+    limiter = RateLimiter(per_minute)
+
+    async def run(job: Job) -> str:
+        await limiter.acquire()
+        return await job()
+
+    tasks = []
+    async for job in jobs:
+        tasks.append(asyncio.create_task(run(job)))
+    return list(await asyncio.gather(*tasks))
 
 
 # within_budget
@@ -1097,3 +1206,89 @@ async def waits_for_all_of_them(jobs: Sequence[Request], budget: int) -> list[in
         running.append(job)
     used += await asyncio.gather(*(one.run() for one in running))
     return used + [None] * (len(jobs) - len(used))
+
+
+@spending.mistake("You run all of them, and never ask whether there is money for the next one.")
+async def runs_all(jobs: Sequence[Request], budget: int) -> list[int]:
+    return await asyncio.gather(*(job.run() for job in jobs))
+
+
+@spending.mistake(
+    "You begin whatever fits, past a job that does not. They are begun in order: the first that does not fit holds up the rest, "
+    "and when nothing runs any more, it ends the batch."
+)
+async def takes_whatever_fits(jobs: Sequence[Request], budget: int) -> list[int | None]:
+    used: list[int | None] = [None] * len(jobs)
+    waiting = list(range(len(jobs)))
+    running: dict[asyncio.Task[int], int] = {}
+    left = budget
+    while True:
+        for number in list(waiting):
+            if jobs[number].most <= left:
+                left -= jobs[number].most
+                waiting.remove(number)
+                running[asyncio.create_task(jobs[number].run())] = number
+        if not running:
+            return used
+        done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            number = running.pop(task)
+            used[number] = task.result()
+            left += jobs[number].most - task.result()
+
+
+def _spender(
+    give_back: Callable[[int, int], int], spare: int = 0
+) -> Callable[..., Awaitable[list[int | None]]]:
+    """The right program, but for what a finished job gives back and what must stay free."""
+
+    async def spender(jobs: Sequence[Request], budget: int) -> list[int | None]:
+        used: list[int | None] = [None] * len(jobs)
+        running: dict[asyncio.Task[int], int] = {}
+        left = budget
+        for number, job in enumerate(jobs):
+            while job.most + spare > left and running:
+                done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+                left += sum(give_back(jobs[running.pop(task)].most, task.result()) for task in done)
+            if job.most + spare > left:
+                break
+            left -= job.most
+            running[task := asyncio.create_task(job.run())] = number
+            task.add_done_callback(lambda task, number=number: used.__setitem__(number, task.result()))  # type: ignore[misc]
+        if running:
+            await asyncio.wait(running)
+        return used
+
+    return spender
+
+
+@spending.mistake(
+    "A job that is done gives back all of its `most`, as if it had used nothing. What it used is spent: only the rest is free again."
+)
+async def gives_all_back(jobs: Sequence[Request], budget: int) -> list[int | None]:
+    return await _spender(lambda most, tokens: most)(jobs, budget)
+
+
+@spending.mistake(
+    "A job that fits exactly is not begun. Together they may be *at most* the budget: `<=`, not `<`."
+)
+async def never_uses_the_last(jobs: Sequence[Request], budget: int) -> list[int | None]:
+    return await _spender(lambda most, tokens: most - tokens, spare=1)(jobs, budget)
+
+
+@spending.mistake(
+    "You return while jobs still run. Wait for all that you have begun: a `TaskGroup` does, and so does `gather`."
+)
+async def does_not_wait_for_the_last(jobs: Sequence[Request], budget: int) -> list[int | None]:
+    used: list[int | None] = [None] * len(jobs)
+
+    async def run(number: int) -> None:
+        used[number] = await jobs[number].run()
+
+    tasks = []
+    for number, job in enumerate(jobs):
+        if job.most > budget:
+            break
+        budget -= job.most
+        tasks.append(asyncio.create_task(run(number)))
+    return used

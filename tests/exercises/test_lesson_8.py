@@ -114,8 +114,8 @@ async def whoever_fits_goes_first(jobs: Sequence[Request], budget: int) -> list[
     [
         (bounded, a_semaphore_for_each, "gathers_without_a_limit"),
         (bounded, asks_a_failed_one_again, None),
-        (pacing, one_more_than_the_limit, None),
-        (spending, whoever_fits_goes_first, None),
+        (pacing, one_more_than_the_limit, "one_too_many"),
+        (spending, whoever_fits_goes_first, "takes_whatever_fits"),
     ],
 )
 def test_another_wrong_answer(exercise: Exercise, answer: Callable[..., Any], mistake: str | None) -> None:
