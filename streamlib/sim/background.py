@@ -42,7 +42,7 @@ class Job:
     def events(self) -> Iterator[Frame]:
         """All events, each with one token at most, so that any of them can be the last before a break."""
         rng = Random(self.seed)
-        ttft = time_to_first_token(self.profile, rng)
+        ttft = time_to_first_token(self.profile, rng, self.answer.prompt_tokens)
         due = due_times(self.profile, rng, first=self.wait + ttft)
         single = replace(self.profile, chunk=(1.0,))
         chunks = pieces(self.answer.parts, single, rng, due)

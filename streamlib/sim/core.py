@@ -232,7 +232,7 @@ class Simulator:
         tokens = answer.completion_tokens
         rng = Random(ask.seed if ask.seed is not None else seed_of(ask))
         wait = faults.get("slow-first-byte", 0.0)
-        ttft = time_to_first_token(profile, rng)
+        ttft = time_to_first_token(profile, rng, answer.prompt_tokens)
         due = due_times(profile, rng, first=wait + ttft)
         chunks = pieces(answer.parts, profile, rng, due, break_at=faults.strike[1] if faults.strike else None)
         serial = next(self._serial)

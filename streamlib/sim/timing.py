@@ -49,9 +49,12 @@ HEADERS_AT = 0.4  # the status line leaves at this part of the time to first tok
 ROLE_AT = 0.6  # the chunk that names the role at this one
 
 
-def time_to_first_token(profile: Profile, rng: Random) -> float:
+PREFILL = 10_000  # tokens of a prompt that a server reads in a second, before it writes
+
+
+def time_to_first_token(profile: Profile, rng: Random, prompt_tokens: int = 0) -> float:
     """Seconds from the request to its first token."""
-    return profile.ttft * rng.lognormvariate(0, profile.ttft_spread)
+    return profile.ttft * rng.lognormvariate(0, profile.ttft_spread) + prompt_tokens / PREFILL
 
 
 def due_times(profile: Profile, rng: Random, first: float) -> Iterator[float]:

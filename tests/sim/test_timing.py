@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamlib.sim.model import Part
-from streamlib.sim.timing import PROFILES, due_times, pieces, time_to_first_token
+from streamlib.sim.timing import PREFILL, PROFILES, due_times, pieces, time_to_first_token
 
 
 @pytest.mark.parametrize("name", PROFILES)
@@ -21,6 +21,11 @@ def test_a_profile_has_the_first_token_and_the_pace_it_promises(name: str) -> No
     assert median(firsts) == pytest.approx(profile.ttft, rel=0.1)
     times = list(islice(due_times(profile, Random(1), 0.5), 20_000))
     assert mean(b - a for a, b in pairwise(times)) == pytest.approx(1 / profile.rate, rel=0.05)
+
+
+def test_a_long_prompt_takes_time_to_read() -> None:
+    short, long = (time_to_first_token(PROFILES["fast"], Random(1), tokens) for tokens in (10, 2_010))
+    assert long - short == pytest.approx(2_000 / PREFILL)
 
 
 def test_due_times_never_go_back() -> None:
