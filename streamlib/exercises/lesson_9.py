@@ -82,6 +82,11 @@ def generated(*parts: Event, finish: Finish | None = None, content: bool = True)
     return GoogleChunk(candidates=[candidate], usage_metadata=None, prompt_feedback=None)
 
 
+def google_usage() -> Event:
+    """Google's counts, before there is an answer."""
+    return Event(prompt_token_count=9, candidates_token_count=None, thoughts_token_count=None)
+
+
 def events_of(provider: str, *texts: str, finish: str = "") -> list[Event]:
     """The events of a whole answer; `finish="length"` is one that hit its limit."""
     cut = finish == "length"
@@ -294,7 +299,7 @@ adapting = Exercise(
         ),
         sent(
             "google",
-            GoogleChunk(candidates=None, usage_metadata=Event(prompt_token_count=9), prompt_feedback=None),
+            GoogleChunk(candidates=None, usage_metadata=google_usage(), prompt_feedback=None),
             generated(),
             *events_of("google", "Hi"),
             note="chunks without candidates and without parts",
