@@ -546,8 +546,8 @@ async def with_an_event(tokens: AsyncGenerator[str, None], heartbeat: float) -> 
 
 
 @serving.mistake(
-    "Your stream ends at the first heartbeat, and says `done`. `wait_for` cancels what it waits for when the time is up, and a "
-    "generator that was cancelled is over (lesson 5). The wait for a token has to outlive a heartbeat: make it a task, and wait "
+    "Your stream ends at the first heartbeat, and says `done`. `wait_for` (and so does `asyncio.timeout`) cancels what it waits for when "
+    "the time is up, and a generator that was cancelled is over (lesson 5). The wait for a token has to outlive a heartbeat: make it a task, and wait "
     "for that with `asyncio.wait`, which cancels nothing."
 )
 async def waits_with_wait_for(tokens: AsyncGenerator[str, None], heartbeat: float) -> AsyncIterator[bytes]:
@@ -666,6 +666,16 @@ async def asks_twice(tokens: AsyncGenerator[str, None], heartbeat: float) -> Asy
             await asyncio.wait([waiting])
         await tokens.aclose()
     yield encode("{}", event="done")
+
+
+@serving.mistake(
+    "That is text, of type `str`. What goes over the wire is bytes: `encode` of `streamlib.sse` gives them, and for the comment "
+    "there is the `b` before the quotes."
+)
+async def gives_text(tokens: AsyncGenerator[str, None], heartbeat: float) -> AsyncIterator[Any]:
+    async with aclosing(event_stream(tokens, heartbeat)) as events:  # type: ignore[type-var]
+        async for event in events:
+            yield event.decode()
 
 
 @serving.mistake(
