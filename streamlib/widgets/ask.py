@@ -84,7 +84,10 @@ class AskView(View):
 async def warm_up(client: httpx2.AsyncClient) -> None:
     """Open a connection before a clock runs: only the first request of a process should pay for it."""
     with suppress(httpx2.HTTPError):  # what is wrong shows in the real request, which comes next
-        await client.get("models")
+        async with client.stream("GET", "models") as response:
+            if response.status_code < 500:
+                await response.aread()
+            # else: some servers close the connection after such an answer; unread, it is not used again
 
 
 class Piece(NamedTuple):

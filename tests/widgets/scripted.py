@@ -44,6 +44,7 @@ class Server:
     headers: list[dict[str, str]] = field(default_factory=list)
     log: list[str] = field(default_factory=list)
     open_connections: int = 0
+    no_models: bool = False  # GET fails with status 500, and its connection is no good afterwards
     warm_ups: int = 0  # connections that were opened before anything was asked
     stream_ended: asyncio.Event = field(default_factory=asyncio.Event)
     base_url: str = ""
@@ -65,6 +66,10 @@ class Server:
         body = await reader.readexactly(int(headers.get("content-length", 0)))
         if lines[0].startswith("GET"):
             self.warm_ups += not self.requests
+            if self.no_models:
+                await self.send_json(writer, 500, {"error": "no"})
+                await reader.read(1)
+                raise ConnectionError
             await self.send_json(writer, 200, {"data": []})
             return
         request = json.loads(body)

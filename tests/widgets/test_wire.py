@@ -137,6 +137,12 @@ async def test_headers_and_options_go_into_the_request() -> None:
     assert server.warm_ups == 1
 
 
+async def test_a_server_that_cannot_list_its_models_answers_all_the_same() -> None:
+    async with serving(*answer("a"), no_models=True) as server:
+        w = await wire(server)
+    assert w.answer == "a"
+
+
 async def test_the_final_picture_has_the_bytes_of_every_mark_and_escaped() -> None:
     async with serving(event("<img src=x>"), DONE) as server:
         w = await wire(server)
