@@ -301,7 +301,7 @@ def spreads_out(calls: Sequence[Call]) -> Iterator[Occasion]:
     for group in groups:
         gaps = [gap for _, _, gap in group]
         if len(group) >= HERD:
-            together = max(gaps) - min(gaps) < 0.1 * max(gaps) + 0.01
+            together = max(gaps) < AT_ONCE or max(gaps) - min(gaps) < 0.1 * max(gaps) + 0.01
             told = f"{len(group)} requests failed together and came back together, {gaps[0]:.2f} s later."
             yield group[0][1], told if together else ""
 

@@ -98,6 +98,7 @@ CASES: list[tuple[str, list[dict[str, Any]], int | None]] = [
     ("no-backoff", [bad(503, 0), OK], None),
     ("herd", crowd(5, failed=0.1, back=0.1), 1),
     ("herd", crowd(5, failed=0.1, back=0.5), 0),
+    ("herd", [bad(503, 0, asked=i) for i in range(5)] + [{"at": 0.009 * i, "asked": i} for i in range(5)], 1),
     ("herd", crowd(4, failed=0.1, back=0.1), None),
     ("herd", crowd(5, failed=2.0, back=2.0), None),  # they did not fail together
     ("gave-up", [bad(429, 0, retry_after=2.0)], 1),
