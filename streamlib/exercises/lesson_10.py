@@ -75,6 +75,13 @@ class HostileServer:
             async for text in stream:
                 yield text
 
+    def first_request(self) -> str:
+        """What is wrong with it, if anything."""
+        contents = [str(message.get("content", "")) for message in (self.asked or [[]])[0]]
+        if not any(DOCUMENT in content for content in contents):
+            return "without the document"
+        return FINE if all(contents) else "with an empty message"
+
     def waits(self) -> str:
         """How the client waited after what failed."""
         gaps = [later - sooner for sooner, later in zip(self.asked_at, self.asked_at[1:], strict=False)]
@@ -93,7 +100,7 @@ class Report:
 
     text: str
     error: bool
-    document_sent: bool
+    first_request: str
     requests: int | str
     waits: str
     pieces: str
@@ -106,7 +113,7 @@ class Report:
             f"error raised: {'yes' if self.error else 'no'}",
             f"requests: {self.requests}",
         ]
-        said += [] if self.document_sent else ["the document was not in the request"]
+        said += [] if self.first_request == FINE else [f"first request: {self.first_request}"]
         said += [] if self.waits == FINE else [f"waits: {self.waits}"]
         said += [] if self.pieces == AS_THEY_COME else [f"pieces: {self.pieces}"]
         said += [] if self.longest_silence == SHORT else [f"longest silence: {self.longest_silence}"]
@@ -190,8 +197,7 @@ def hostile(note: str, *faults: str, leave_after: int | None = None) -> Case:
         return Report(
             text="left early" if leave_after else told_apart(text, whole),
             error=error,
-            document_sent=bool(server.asked)
-            and any(DOCUMENT in str(message.get("content")) for message in server.asked[0]),
+            first_request=server.first_request(),
             requests=how_many(len(server.asked), len(faults)),
             waits=server.waits(),
             pieces="all at once" if at_once or (len(pieces) == 1 and whole == text) else AS_THEY_COME,
@@ -338,6 +344,20 @@ async def changes_the_pieces(document: str, ask: Ask) -> AsyncGenerator[str, Non
 async def forgets_the_document(document: str, ask: Ask) -> AsyncGenerator[str, None]:
     async with aclosing(summarise("", ask)) as texts:
         async for text in texts:
+            yield text
+
+
+@exercise.mistake(
+    "While nothing has been said, your request ends in an empty message of the assistant. Some servers refuse that: leave it "
+    "out at first."
+)
+async def sends_an_empty_message(document: str, ask: Ask) -> AsyncGenerator[str, None]:
+    def rest(said: str) -> AsyncGenerator[str, None]:
+        messages = [opening_question(document), {"role": "assistant", "content": said}]
+        return timeouts(ask(messages), first=20, between=5)
+
+    async with aclosing(resume(rest, attempts=8, min_overlap=None)) as stream:
+        async for text in stream:
             yield text
 
 
