@@ -28,10 +28,10 @@ LIVE = ".streamlib-live"
 IDLE = f"{LIVE} .jupyter-button:not([disabled]) >> text=Start"
 PICTURE = "svg[role=img]"
 
-VIEWS = {
+VIEWS = {  # each takes some seconds: there is time to press Stop
     "Race": "await Race('Tell me about streaming in detail.', model=model.name)",
     "Wire": "await Wire('Tell me about streaming in detail.', model=model.name)",
-    "Retries": "await Retries('Hi', model=model.name, faults=['status=503', 'cut-after=12'], max_tokens=90)",
+    "Retries": "await Retries('Tell me about streaming in detail.', model=model.name, faults=['cut-after=9'])",
     "Flow": "await Flow(stream_chat('Tell me about streaming in detail.', model=model.name), sentences)",
 }
 IMPORTS = """
