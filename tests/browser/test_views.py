@@ -31,7 +31,7 @@ PICTURE = "svg[role=img]"
 VIEWS = {  # each takes some seconds: there is time to press Stop
     "Race": "await Race('Tell me about streaming in detail.', model=model.name)",
     "Wire": "await Wire('Tell me about streaming in detail.', model=model.name)",
-    "Retries": "await Retries('Tell me about streaming in detail.', model=model.name, faults=['cut-after=9'])",
+    "Retries": "await Retries('Tell me about streaming in detail.', model=model.name, faults=['refuse'])",
     "Flow": "await Flow(stream_chat('Tell me about streaming in detail.', model=model.name), sentences)",
 }
 IMPORTS = """
