@@ -183,9 +183,12 @@ def _text(scene: Scene) -> str:
 
 
 def _bars(times: Sequence[float], span: float, y: int) -> list[str]:
+    """A mark for each instant, all in one path: few bytes, for a picture that moves."""
+    path = "".join([f"M{1000 * at / span:.1f} {y - 5}v10" for at in times])
     return [
-        f'<rect x="{drawing.percent(at, span)}" y="{y - 5}" width="2.5" height="10" fill="{TOKEN}"/>'
-        for at in times
+        f'<svg width="100%" height="{y + 5}" viewBox="0 0 1000 {y + 5}" preserveAspectRatio="none" '
+        f'style="overflow:visible"><path d="{path}" stroke="{TOKEN}" stroke-width="2.5" '
+        'vector-effect="non-scaling-stroke"/></svg>'
     ]
 
 
