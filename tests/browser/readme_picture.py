@@ -16,8 +16,9 @@ PICTURE = Path(__file__).resolve().parents[2] / "docs" / "board.png"
 CELLS = (
     "from streamlib.connect import connect\nmodel = connect()",
     "from streamlib.widgets import Board\nboard = Board(model=model.name)\nboard",
-    'await board.run("fast model", concurrency=3, requests=18, headers={"X-Sim-Profile": "fast"})\n'
-    'await board.run("typical model", concurrency=6, requests=18, headers={"X-Sim-Profile": "typical"})\n'
+    "slow, congested = ({'X-Sim-Profile': name} for name in ('slow', 'congested'))\n"
+    'await board.run("slow to begin", concurrency=4, requests=8, headers=slow, max_tokens=60)\n'
+    'await board.run("congested", concurrency=6, requests=12, headers=congested, max_tokens=60)\n'
     'await board.run("server and queue", concurrency=14, requests=28, headers={"X-Sim-Profile": "loaded"})',
 )
 
