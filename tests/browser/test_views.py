@@ -31,7 +31,8 @@ PICTURE = "svg[role=img]"
 VIEWS = {  # each takes some seconds: there is time to press Stop
     "Race": "await Race('Tell me about streaming in detail.', model=model.name)",
     "Wire": "await Wire('Tell me about streaming in detail.', model=model.name)",
-    "Retries": "await Retries('Tell me about streaming in detail.', model=model.name, faults=['refuse'])",
+    "Retries": "await Retries('Tell me about streaming in detail.', model=model.name,"
+    " faults=['status=503', 'cut-after=12'])",
     "Flow": "await Flow(stream_chat('Tell me about streaming in detail.', model=model.name), sentences)",
 }
 IMPORTS = """
