@@ -19,13 +19,14 @@ import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from contextlib import suppress
 from dataclasses import replace
+from itertools import chain
 from typing import Any
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from .core import MAX_BODY_BYTES, Response, Simulator
-from .model import ApiError, Request
+from .model import ApiError, Frame, Request
 
 HEAD_SECONDS = 20.0  # for the head of a request to arrive
 BODY_SECONDS = 60.0
@@ -59,7 +60,7 @@ def make_app(simulator: Simulator) -> App:
             )
         if not complete:
             response = replace(response, headers=(*response.headers, ("connection", "close")))
-        await send_response(response, t0, send, scope["extensions"]["streamlib.hang_up"])
+        await send_response(response, t0, send, scope["extensions"]["streamlib.connection"])
 
     return app
 
@@ -85,44 +86,116 @@ async def read_body(receive: Receive) -> tuple[bytes, bool] | None:
     return bytes(body), False
 
 
-async def send_response(
-    response: Response, t0: float, send: Send, hang_up: Callable[[], Awaitable[None]]
-) -> None:
+async def send_response(response: Response, t0: float, send: Send, connection: SimProtocol) -> None:
     """Send headers and frames, each at its time; a hard cut closes the connection in mid-answer.
 
     Cancelled when the client leaves.
     """
-    loop = asyncio.get_running_loop()
-    start = {
-        "type": "http.response.start",
-        "status": response.status,
-        "headers": [(name.encode(), value.encode()) for name, value in response.headers],
-    }
-    with response.delivery.timed(loop.time, t0) as delivery:
+    with response.delivery.timed(asyncio.get_running_loop().time, t0) as delivery:
         if response.status is None:
             delivery.finished = True
-            await hang_up()
-        if response.headers_at is not None:
-            await asyncio.sleep(t0 + response.headers_at - loop.time())
-            await send(start)
-        started = response.headers_at is not None
-        for frame in response.frames:
-            # sleep() takes a time that is past as zero and still lets the others run
-            await asyncio.sleep(t0 + frame.at - loop.time())
-            delivery.made(frame)
-            if frame.data:
-                if not started:
-                    await send(start)
-                    started = True
-                await send({"type": "http.response.body", "body": frame.data, "more_body": True})
-                delivery.sent(frame)
-            if frame.then == "cut":
-                delivery.finished = True
-                await hang_up()
-            if frame.then == "stall":
-                await asyncio.Event().wait()  # until the client leaves
-        delivery.finished = True
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
+            await connection.hang_up()
+        pump = Pump(response, t0, send, connection)
+        try:
+            while (end := await pump.run()) == "full":
+                await connection.flow.drain()
+        finally:
+            pump.stop()
+        if end == "cut":
+            delivery.finished = True
+            await connection.hang_up()
+        if end == "stall":
+            await asyncio.Event().wait()  # until the client leaves
+
+
+END = Frame(0.0)  # after the last frame of an answer
+
+
+class Pump:
+    """Sends an answer's headers and frames, each at its time, from the timers of the event loop.
+
+    A task that sleeps and sends, again and again, would be shorter. But for each frame it costs a future, a
+    wake-up and the way down through five coroutines. Without them, and with what `send` does for a chunk done
+    here, a frame costs little more than in the smallest ASGI app there is (``bench/serve.py``).
+    """
+
+    def __init__(self, response: Response, t0: float, send: Send, connection: SimProtocol) -> None:
+        self.response = response
+        self.frames = iter(response.frames)
+        if response.headers_at is not None:  # else they leave with the first bytes
+            self.frames = chain([Frame(response.headers_at)], self.frames)
+        self.t0 = t0
+        self.send = send
+        self.connection = connection
+        self.loop = asyncio.get_running_loop()
+        self.started = False  # the headers are sent
+        self.frame: Frame | None = None  # it waits for its time, or for room
+        self.timer: asyncio.TimerHandle | None = None
+        self.end: asyncio.Future[str]
+
+    def run(self) -> asyncio.Future[str]:
+        """Begin, or go on. The result is "end", "cut", "stall", or "full": the client does not read."""
+        self.end = self.loop.create_future()
+        if self.frame is None:
+            self.ask()
+        else:
+            self.put(self.frame)
+        return self.end
+
+    def stop(self) -> None:
+        if self.timer is not None:
+            self.timer.cancel()
+
+    def ask(self) -> None:
+        """Take the next frame and wait for its time; one whose time is past lets the others run first.
+
+        After the last one the answer ends at once: a client that has read it may ask again.
+        """
+        self.frame = next(self.frames, END)
+        if self.frame is END:
+            self.put(END)
+        else:
+            self.timer = self.loop.call_at(self.t0 + self.frame.at, self.due)
+
+    def due(self) -> None:
+        """The frame's time has come."""
+        if self.frame is None or self.end.done():  # the client has left this very moment
+            return
+        try:
+            self.response.delivery.made(self.frame)
+            self.put(self.frame)
+        except Exception as error:
+            self.end.set_exception(error)
+
+    def put(self, frame: Frame) -> None:
+        """Send the frame, when there is room for it."""
+        if self.connection.flow.write_paused:
+            self.end.set_result("full")
+            return
+        if not self.started and (frame.data or frame is END or self.response.headers_at is not None):
+            self.started = True
+            headers = [(name.encode(), value.encode()) for name, value in self.response.headers]
+            self.say({"type": "http.response.start", "status": self.response.status, "headers": headers})
+        if frame.data:
+            if self.connection.cycle.chunked_encoding:  # as uvicorn's `send` writes it
+                self.connection.transport.write(b"%x\r\n%b\r\n" % (len(frame.data), frame.data))
+            else:
+                self.say({"type": "http.response.body", "body": frame.data, "more_body": True})
+            self.response.delivery.sent(frame)
+        if frame is END:
+            self.response.delivery.finished = True
+            self.response.delivery.end()
+            self.say({"type": "http.response.body", "body": b"", "more_body": False})
+            self.end.set_result("end")
+        elif frame.then == "go on":
+            self.ask()
+        else:
+            self.end.set_result(frame.then)
+
+    def say(self, message: MutableMapping[str, Any]) -> None:
+        """Send. uvicorn's `send` waits for nothing but room, and there is room."""
+        with suppress(StopIteration):
+            self.send(message).send(None)  # type: ignore[attr-defined]
 
 
 class SimProtocol(HttpToolsProtocol):
@@ -142,7 +215,7 @@ class SimProtocol(HttpToolsProtocol):
         self.answering: asyncio.Task[Any] | None = None
 
         async def until_the_client_leaves(scope: Scope, receive: Receive, send: Send) -> None:
-            scope["extensions"] = {"streamlib.hang_up": self.hang_up}
+            scope["extensions"] = {"streamlib.connection": self}
             self.answering = asyncio.current_task()
             try:
                 await app(scope, receive, send)
@@ -150,7 +223,8 @@ class SimProtocol(HttpToolsProtocol):
                 if not self.client_left:
                     raise
             finally:
-                self.answering = None
+                if self.answering is asyncio.current_task():  # the next request may be here already
+                    self.answering = None
 
         self.app = until_the_client_leaves
         self.client_left = False
@@ -273,7 +347,10 @@ def serve(
     if exit_with_stdin:
         threading.Thread(target=exit_when_stdin_ends, daemon=True).start()
     allow_many_connections()
-    gc.freeze()  # what is here now stays: looking through it again and again would delay every stream
+    # Looking for garbage delays every stream. What is here now stays, so it is never looked through; and what
+    # comes later is looked through seldom: nearly all of it is gone as soon as it has been sent.
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
     with bound_socket(host, port) as listener:
         SimServer(config).run(sockets=[listener])
 

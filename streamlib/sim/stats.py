@@ -65,6 +65,7 @@ class Delivery:
         self._clock: Callable[[], float] = float
         self._t0 = 0.0
         self.finished = False
+        self.ended = False
         self.exchange = Exchange(stream=stream)  # what the verdict goes by
         self.noted = False  # whether it is one for the verdict
 
@@ -101,6 +102,14 @@ class Delivery:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.end()
+
+    def end(self) -> None:
+        """The answer is over, however it ended. Once is enough; before its last bytes is best: who has read
+        them and asks for the counts finds it in them."""
+        if self.ended:
+            return
+        self.ended = True
         self._stats.streams_open -= self._stream
         if self._seat:
             self._seat.leave()

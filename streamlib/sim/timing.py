@@ -11,8 +11,10 @@ import math
 from bisect import bisect
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import accumulate
 from random import Random
+from statistics import NormalDist
 
 from .model import Part, Piece
 
@@ -57,14 +59,28 @@ def time_to_first_token(profile: Profile, rng: Random, prompt_tokens: int = 0) -
     return profile.ttft * rng.lognormvariate(0, profile.ttft_spread) + prompt_tokens / PREFILL
 
 
+GAPS = 4096
+
+
+@lru_cache
+def gaps_of(profile: Profile) -> tuple[float, ...]:
+    """Gaps between tokens in seconds, each as likely as any other: the profile's lognormal distribution.
+
+    To pick one of them takes a fifth of the time that ``rng.lognormvariate`` takes.
+    """
+    normal = NormalDist()
+    gaps = [math.exp(profile.gap_spread * normal.inv_cdf((i + 0.5) / GAPS)) for i in range(GAPS)]
+    scale = GAPS / sum(gaps) / profile.rate
+    return tuple(gap * scale for gap in gaps)
+
+
 def due_times(profile: Profile, rng: Random, first: float) -> Iterator[float]:
     """The due time of each token, without end, beginning with ``first``."""
-    # exp(mu + sigma²/2) is the mean of a lognormal: with this mu the mean gap is 1 / rate
-    mu = -math.log(profile.rate) - profile.gap_spread**2 / 2
+    gaps, random = gaps_of(profile), rng.random
     at = first
     while True:
         yield at
-        at += rng.lognormvariate(mu, profile.gap_spread)
+        at += gaps[int(random() * GAPS)]
 
 
 def pieces(
