@@ -1,17 +1,21 @@
 """What the live views cost the streams they show, in a real JupyterLab: ``python -m bench.widgets``.
 
-    python -m bench.widgets                    every view, five pairs each: about 12 minutes
-    python -m bench.widgets --pairs 1 Board    one view, one pair: does the bench work?
+    python -m bench.widgets                    every view, three rounds each: about a quarter of an hour
+    python -m bench.widgets --rounds 1 Board   one view, one round: does the bench work?
 
-Each pair measures the same streams in the same kernel twice: with the view on the screen of a headless
-Chromium, and without. The streams come from a process of its own that sends on an absolute schedule. Pairs
-are interleaved, and every number is a median over pairs, so a machine that does other things too slows both
-alike. Exit code 1 when a bar does not hold.
+Each round measures the same streams in the same kernel four times: with the view on the screen of a headless
+Chromium, twice without, and with it again, so that a machine that gets slower meanwhile is the same to both.
+The streams come from a process of its own that sends on an absolute schedule. Their lengths differ, the same
+in every run, so that after the first instant they do not all begin at once. Every number is a median over
+rounds. Exit code 1 when a bar does not hold.
 
 - throughput, TTFT p50, p99 of the gaps between tokens: with the view, against without.
-- frames: how often the browser changed the picture, by a MutationObserver in the page.
-- kernel: processor time of the kernel with the view less without, per frame, until the last stream ends. All
-  threads count.
+- frames: how often the browser changed the picture, by a MutationObserver in the page. The painter
+  process has started before: a kernel's first view has no moving picture for that second or two.
+- kernel: its processor time for one frame: of the task that shows one picture after the other, and of all
+  threads but the one in which the streams are received. Measured itself, and not as a difference of two runs:
+  a virtual machine is not equally fast for long, and the browser and the painter on the other processor slow
+  down whatever the kernel does.
 - first picture: from running the cell in a fresh kernel to the picture on the page, imports included.
 
 The Board measures its own streams. Beside a view of one stream, four more are measured that it does not show.
@@ -25,6 +29,7 @@ import json
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,16 +40,18 @@ import nbformat
 
 from streamlib.metrics import percentile
 
-RATE, TOKENS, AT_ONCE, STREAMS = 100, 200, 4, 16  # about 9 seconds
-MANY_RATE, MANY_TOKENS, MANY = 20, 100, 50
+RATE, TOKENS, AT_ONCE, STREAMS = 100, "41-60", 4, 60  # about 11 seconds
+MANY_RATE, MANY_TOKENS, MANY, MANY_STREAMS = 20, "21-60", 50, 320  # about 14 seconds
+WAIT = 0.2  # seconds to the first token
 
 SETUP = f"""
-import asyncio, gc, json, os, time
-import ipywidgets
+import asyncio, gc, json, threading, time, types
+from pathlib import Path
 from streamlib.chat import stream_chat
-from streamlib.widgets import Board, Flow, Race, Retries, Wire
+from streamlib.widgets import Board, Flow, Race, Retries, Wire, view
 from streamlib.widgets.ask import Ask
 from streamlib.widgets.board_load import Load
+from streamlib.widgets.painter import Painter
 
 async def on_board(model, at_once, requests, show):
     if not show:
@@ -59,37 +66,71 @@ async def on_board(model, at_once, requests, show):
     board.close()
     return run
 
-async def beside(view, show):
+async def beside(shown, show):
     load = Load(Ask("Hi", "{RATE}x{TOKENS}"), label="beside", concurrency={AT_ONCE}, requests={STREAMS})
-    watched = asyncio.ensure_future(view if show else view.receive())
+    watched = asyncio.ensure_future(shown if show else shown.receive())
     run = await load.run()
     mark()
     await watched
     return run
 
+spent = dict(frames=0, moving=0.0)
+keep_moving, paint = view.keep_moving, Painter.paint
+
+@types.coroutine
+def timed(coroutine):
+    step, argument = coroutine.send, None
+    while True:
+        began = time.thread_time()
+        try:
+            waits_for = step(argument)
+        except StopIteration as end:
+            return end.value
+        finally:
+            spent["moving"] += time.thread_time() - began
+        try:
+            step, argument = coroutine.send, (yield waits_for)
+        except BaseException as error:
+            step, argument = coroutine.throw, error
+
+async def timed_keep_moving(*arguments):
+    await timed(keep_moving(*arguments))
+
+async def counted_paint(*arguments):
+    spent["frames"] += 1
+    return await paint(*arguments)
+
+view.keep_moving, Painter.paint = timed_keep_moving, counted_paint
+
+def other_threads():
+    here = threading.get_native_id()
+    tasks = [task for task in Path("/proc/self/task").iterdir() if task.name != str(here)]
+    return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e9
+
 marks = []
 def mark():
-    marks.append((time.process_time(), time.perf_counter()))
+    marks.append((time.perf_counter(), spent["frames"], spent["moving"] + other_threads()))
 
 async def measure(work):
     gc.collect()
-    cpu, began = time.process_time(), time.perf_counter()
     marks.clear()
+    mark()
     run = await work
     mark()  # of no account, when the streams' end was marked
-    cpu, seconds = marks[0][0] - cpu, marks[0][1] - began
+    seconds, frames, cpu = [after - before for before, after in zip(*marks[:2])]
     assert not run.failed, run.results
     ttfts = sorted(stats.ttft for stats in run.streams)
     gaps = [gap for stats in run.streams for gap in stats.gaps]
-    result = dict(ttfts=ttfts, gaps=gaps, throughput=run.tokens_per_second, cpu=cpu, seconds=seconds)
-    print(json.dumps(result))
+    result = dict(ttfts=ttfts, gaps=gaps, throughput=run.tokens_per_second)
+    print(json.dumps(result | dict(seconds=seconds, frames=frames, cpu=cpu)))
 
-await on_board("200x10", 2, 2, False)  # warm up
+for show in (False, True):  # warm up; the first picture of a kernel starts the painter, too
+    await on_board("200x10", 2, 2, show)
 """
-LONG = f'"{RATE}x{int(RATE * STREAMS / AT_ONCE * (TOKENS / RATE + 0.2))}"'  # one stream, as long as the load
+LONG = f'"{RATE}x{int(RATE * STREAMS / AT_ONCE * (50 / RATE + WAIT))}"'  # one stream, as long as the load
 WORK = {
     "Board": f'on_board("{RATE}x{TOKENS}", {AT_ONCE}, {STREAMS}, SHOW)',
-    f"Board, {MANY} streams": f'on_board("{MANY_RATE}x{MANY_TOKENS}", {MANY}, {2 * MANY}, SHOW)',
+    f"Board, {MANY} streams": f'on_board("{MANY_RATE}x{MANY_TOKENS}", {MANY}, {MANY_STREAMS}, SHOW)',
     "Race": f'beside(Race("Hi", model={LONG}), SHOW)',
     "Wire": f'beside(Wire("Hi", model={LONG}), SHOW)',
     "Flow": f'beside(Flow(stream_chat("Hi", model={LONG})), SHOW)',
@@ -130,22 +171,34 @@ WATCH = """() => {
 # -- the server: so many tokens a second, on an absolute schedule ------------------------------------------
 
 
+asked_for: Counter[str] = Counter()
+
+
+def length(tokens: str) -> int:
+    """How many tokens to send: "200", or for "41-60" each of these lengths once before any comes again."""
+    low, _, high = tokens.partition("-")
+    lengths = range(int(low), int(high or low) + 1)
+    asked_for[tokens] += 1
+    return lengths[7 * asked_for[tokens] % len(lengths)]  # in steps of 7, which divides no number of lengths
+
+
 async def serve_one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """Requests of one connection. The model is what to send: "100x200" is 200 tokens, 100 a second."""
     loop = asyncio.get_running_loop()
     try:
         while True:
             head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
-            length = next(
+            size = next(
                 (int(line[15:]) for line in head.split("\r\n") if line.startswith("content-length:")), 0
             )
-            body = await reader.readexactly(length)
+            body = await reader.readexactly(size)
             began = loop.time()
             if not body:
                 writer.write(b'HTTP/1.1 200 OK\r\ncontent-length: 11\r\n\r\n{"data":[]}')
                 continue
             asked = json.loads(body)
-            rate, tokens = map(int, asked["model"].split("x"))
+            rate, tokens = asked["model"].split("x")
+            rate, tokens = int(rate), length(tokens)
             if asked["stream"]:
                 writer.write(
                     b"HTTP/1.1 200 OK\r\n"
@@ -153,12 +206,12 @@ async def serve_one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) 
                 )
                 data = b'data: {"choices": [{"delta": {"content": " token"}, "finish_reason": null}]}\n\n'
                 for number in range(tokens):
-                    await asyncio.sleep(began + 0.2 + number / rate - loop.time())
+                    await asyncio.sleep(began + WAIT + number / rate - loop.time())
                     writer.write(b"%x\r\n%b\r\n" % (len(data), data))
                 data = b'data: {"choices": [{"delta": {}, "finish_reason": "stop"}]}\n\ndata: [DONE]\n\n'
                 writer.write(b"%x\r\n%b\r\n0\r\n\r\n" % (len(data), data))
             else:
-                await asyncio.sleep(0.2 + tokens / rate)
+                await asyncio.sleep(WAIT + tokens / rate)
                 data = b'{"choices": [{"message": {"content": "token"}}]}'
                 writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%b" % (len(data), data))
     except (asyncio.IncompleteReadError, ConnectionError):
@@ -232,18 +285,21 @@ def first_picture(notebook: Any, name: str) -> float:
     return float(page.evaluate("() => window.seen.first")) / 1000
 
 
-def compare(on: dict[str, Any], off: dict[str, Any], frames: int) -> dict[str, float]:
-    """One pair: what the view did to the streams."""
+def compare(on: list[dict[str, Any]], off: list[dict[str, Any]]) -> dict[str, float]:
+    """One round: what the view did to the streams."""
 
-    def p(values: list[float], q: float) -> float:
-        return percentile(values, q) or 0.0
+    def p(runs: list[dict[str, Any]], name: str, q: float) -> float:
+        return percentile([value for run in runs for value in run[name]], q) or 0.0
+
+    def total(runs: list[dict[str, Any]], name: str) -> float:
+        return float(sum(run[name] for run in runs))
 
     return {
-        "throughput": on["throughput"] / off["throughput"],
-        "ttft": 1000 * (p(on["ttfts"], 50) - p(off["ttfts"], 50)),
-        "gaps": p(on["gaps"], 99) / p(off["gaps"], 99),
-        "frames": frames / on["seconds"],
-        "kernel": 1000 * (on["cpu"] - off["cpu"]) / max(frames, 1),
+        "throughput": total(on, "throughput") / total(off, "throughput"),
+        "ttft": 1000 * (p(on, "ttfts", 50) - p(off, "ttfts", 50)),
+        "gaps": p(on, "gaps", 99) / p(off, "gaps", 99),
+        "frames": total(on, "seen") / total(on, "seconds"),
+        "kernel": 1000 * total(on, "cpu") / total(on, "frames"),
     }
 
 
@@ -267,7 +323,7 @@ def holds(name: str, value: float, view: str) -> bool:
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("views", nargs="*", metavar="VIEW", help=f"of {', '.join(FIRSTS)} (default: all)")
-    parser.add_argument("--pairs", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.serve:
@@ -277,7 +333,7 @@ def main() -> int:
     from tests.browser.lab import OpenNotebook, new_page, open_browser, running_lab
 
     work = {name: code for name, code in WORK.items() if not args.views or name.split(",")[0] in args.views}
-    pairs: dict[str, list[dict[str, float]]] = {name: [] for name in work}
+    rounds: dict[str, list[dict[str, float]]] = {name: [] for name in work}
     firsts: dict[str, list[float]] = {name: [] for name in work if name in FIRSTS}
     with tempfile.TemporaryDirectory() as folder, serving() as base_url:
         cells = [nbformat.v4.new_code_cell("")]
@@ -287,27 +343,27 @@ def main() -> int:
         address = {"OPENAI_BASE_URL": base_url, "OPENAI_API_KEY": "none"}
         with running_lab(Path(folder), environment=address) as lab, open_browser() as browser:
             notebook: Any = OpenNotebook(new_page(browser), lab, "bench.ipynb")
-            for turn in range(args.pairs):
+            for turn in range(args.rounds):
                 for name in firsts:
                     firsts[name].append(first_picture(notebook, name))
                 run_cell(notebook, SETUP)
                 for name, code in work.items():
-                    results: dict[bool, tuple[dict[str, Any], int]] = {}
-                    for show in (False, True) if turn % 2 else (True, False):
+                    results: dict[bool, list[dict[str, Any]]] = {True: [], False: []}
+                    for show in (True, False, False, True):
                         text, seen = run_cell(notebook, f"await measure({code.replace('SHOW', str(show))})")
-                        results[show] = json.loads(text.splitlines()[-1]), seen["frames"]
-                    pairs[name].append(compare(results[True][0], results[False][0], results[True][1]))
-                    print(f"pair {turn + 1}, {name}: {pairs[name][-1]}", file=sys.stderr)
+                        results[show].append(json.loads(text.splitlines()[-1]) | {"seen": seen["frames"]})
+                    rounds[name].append(compare(results[True], results[False]))
+                    print(f"round {turn + 1}, {name}: {rounds[name][-1]}", file=sys.stderr)
             notebook.close()
-    return report(pairs, firsts)
+    return report(rounds, firsts)
 
 
-def report(pairs: dict[str, list[dict[str, float]]], firsts: dict[str, list[float]]) -> int:
+def report(rounds: dict[str, list[dict[str, float]]], firsts: dict[str, list[float]]) -> int:
     """The table; 1 when a bar does not hold."""
     print(f"| {' | '.join(HEAD)} |\n|{'---|' * len(HEAD)}")
     broken = []
-    for view, measured in pairs.items():
-        values = {name: median(pair[name] for pair in measured) for name in measured[0]}
+    for view, measured in rounds.items():
+        values = {name: median(one[name] for one in measured) for name in measured[0]}
         if view in firsts:
             values["first"] = median(firsts[view])
         cells = []

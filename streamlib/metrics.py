@@ -95,6 +95,11 @@ def percentile(values: Iterable[float], q: float) -> float | None:
     ordered = sorted(values)
     if any(map(isnan, ordered)):
         raise ValueError("nan has no place in an order: leave out what was not measured")
+    return percentile_in_order(ordered, q)
+
+
+def percentile_in_order(ordered: Sequence[float], q: float) -> float | None:
+    """The same for values that are in order already: only the two that it lies between are looked at."""
     if not ordered:
         return None
     place = (len(ordered) - 1) * q / 100
@@ -179,7 +184,8 @@ class StreamStats:
 def stream_stats(
     arrivals: Iterable[Arrival], *, usage: int | None = None, count: Callable[[str], int] | None = None
 ) -> StreamStats:
-    """All numbers of one stream. `usage` is its tokens by the API's report; else `count` counts the text."""
+    """All numbers of one stream. `usage` is its tokens by the API's report, without those that were never
+    sent; else `count` counts the text."""
     arrivals = list(arrivals)
     _check([arrival.at for arrival in arrivals])
     texts = [arrival for arrival in arrivals if arrival.kind in ("reasoning", "text")]
@@ -248,10 +254,11 @@ class StreamTimer:
     An item arrives when its reader asks for it. A reader that is busy, with drawing say, measures itself.
     """
 
-    __slots__ = ("_clock", "_seen", "_start", "usage")
+    __slots__ = ("_clock", "_reasoning", "_seen", "_start", "usage")
 
     def __init__(self, clock: Callable[[], int] = perf_counter_ns) -> None:
-        self.usage: int | None = None  # tokens of the answer, when a chunk has reported them
+        self.usage: int | None = None  # tokens of the answer, when a chunk has reported them …
+        self._reasoning = 0  # … and how many of them are reasoning
         self._seen: list[tuple[int, Kind, str]] = []
         self._clock = clock  # in nanoseconds, and never set back
         self._start = clock()
@@ -259,6 +266,13 @@ class StreamTimer:
     def mark(self, kind: Kind, text: str = "") -> None:
         """Something arrives now."""
         self._seen.append((self._clock(), kind, text))
+
+    def report(self, usage: Any) -> None:
+        """The API's own count, in a chunk's `usage`; None in most chunks."""
+        tokens = _get(usage, "completion_tokens")
+        if tokens is not None:
+            self.usage = tokens
+            self._reasoning = _get(_get(usage, "completion_tokens_details"), "reasoning_tokens") or 0
 
     async def watch(self, stream: AsyncIterable[T]) -> AsyncIterator[T]:
         """A stage that hands on every item as it is, and closes `stream`. For the items `kind_of` knows."""
@@ -269,8 +283,7 @@ class StreamTimer:
                 self._seen.append((now, *kind_of(item)))
                 if choices := _get(item, "choices"):
                     whole = bool(_get(choices[0], "finish_reason"))  # has the last one a finish reason?
-                tokens = _get(_get(item, "usage"), "completion_tokens")
-                self.usage = self.usage if tokens is None else tokens
+                self.report(_get(item, "usage"))
                 yield item
             if whole:
                 self.mark("end")
@@ -297,8 +310,13 @@ class StreamTimer:
         return [Arrival((at - self._start) / 1e9, kind, text) for at, kind, text in self._seen]
 
     def stats(self, *, usage: int | None = None, count: Callable[[str], int] | None = None) -> StreamStats:
-        """The numbers so far, by `stream_stats`. Usage that came in a chunk is known already."""
-        return stream_stats(self.arrivals, usage=self.usage if usage is None else usage, count=count)
+        """The numbers so far, by `stream_stats`. Usage that came in a chunk is known already: its tokens
+        without the reasoning, when the server kept that to itself."""
+        arrivals = self.arrivals
+        if usage is None and self.usage is not None:
+            hidden = 0 if any(arrival.kind == "reasoning" for arrival in arrivals) else self._reasoning
+            usage = self.usage - hidden if hidden <= self.usage else self.usage  # some do not count it in
+        return stream_stats(arrivals, usage=usage, count=count)
 
 
 def _marked(stream: Any, timer: StreamTimer) -> Any:

@@ -375,6 +375,25 @@ async def test_the_usage_that_comes_in_a_chunk_is_used():
     assert timer.stats().itl == pytest.approx(0.1)
 
 
+@pytest.mark.parametrize(
+    ("chunks", "details", "tokens"),
+    [
+        (CHUNKS[2:-1], {"reasoning_tokens": 1}, 2),  # it was never sent: not of this stream
+        (CHUNKS[:-1], {"reasoning_tokens": 1}, 3),  # here it was
+        (CHUNKS[2:-1], {"reasoning_tokens": 9}, 3),  # some servers do not count it in
+        (CHUNKS[2:-1], {"reasoning_tokens": 3}, 0),  # all of them
+        (CHUNKS[2:-1], {"reasoning_tokens": None}, 3),
+        (CHUNKS[2:-1], None, 3),
+    ],
+)
+async def test_reasoning_that_the_server_kept_to_itself_is_not_counted(chunks, details, tokens):
+    clock = Clock()
+    timer = StreamTimer(clock)
+    usage = {"completion_tokens": 3, "completion_tokens_details": details}
+    [_ async for _ in timer.watch(timed(clock, [*chunks, (0.42, {"choices": [], "usage": usage})]))]
+    assert (timer.usage, timer.stats().tokens, timer.stats(usage=7).tokens) == (3, tokens, 7)
+
+
 async def test_a_chunk_without_usage_does_not_undo_the_usage_before_it():
     clock = Clock()
     timer = StreamTimer(clock)

@@ -64,7 +64,7 @@ class AskView(View):
     """A view of one question: the arguments that `Race` and `Wire` share.
 
     `headers` are sent along (``{"X-Sim-Fault": "clump"}``); further keywords go into the request
-    (``max_tokens=200``).
+    (``max_completion_tokens=200``).
     """
 
     def __init__(
@@ -113,7 +113,7 @@ def piece_in(data: str) -> Piece:
             return Piece(tokens=tokens)
         choice = chunk["choices"][0]
         text, finish = choice["delta"].get("content") or "", choice.get("finish_reason")
-        return Piece(text, finish is not None, tokens=tokens)
+        return Piece(text, bool(finish), tokens=tokens)
     return Piece()
 
 

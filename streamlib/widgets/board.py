@@ -20,7 +20,6 @@ from collections.abc import Callable, Coroutine, Generator, Iterable, Mapping, S
 from contextlib import suppress
 from html import escape
 from pathlib import Path
-from time import perf_counter
 from typing import Any, Self
 
 from ..drawing import frame, lines
@@ -29,14 +28,16 @@ from ..streams import loop_is_running
 from . import view
 from .ask import Ask
 from .board_load import Headers, Load, headers_of, make_prompt
-from .board_picture import draw_board, draw_file
-from .board_run import STOPPED, Result, Run, Settings, text_table, to_csv
-from .board_scene import Scene, counted, make_scene
+from .board_picture import Picture, draw_board, draw_file
+from .board_run import STOPPED, Result, Run, Settings, bins_of, rates, text_table, to_csv
+from .board_scene import Ended, Scene, counted, make_scene
 from .board_screen import EMPTY, Choice, Screen
 from .board_server import look_at
 from .painter import PainterError, painter
 
 PROMPT_WORDS = 20
+MANY = 16  # streams at once; with more of them the picture moves less often, and leaves them the processor
+SLOWER = 5.5  # pictures a second, with many streams
 
 _in_cells: dict[str, Board] = {}  # by the cell that shows it: who runs the cell again replaces it
 
@@ -46,7 +47,7 @@ class Board:
 
     ``await Board("Why is the sky blue?", model=model.name)`` is one run in one line. Without a prompt each
     stream asks another question of a length you choose. `headers` are sent along, further keywords go into
-    the request (``max_tokens=200``), here for all runs, in `run` for one.
+    the request (``max_completion_tokens=200``), here for all runs, in `run` for one.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class Board:
         self.headers = headers
         self.runs: list[Run] = []
         self._loads: list[Load] = []  # that run now
+        self._ended: dict[str, Ended] = {}  # by label: what need not be worked out anew for each picture
         self._moving: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[Any]] = set()  # begun by a click, or to show the first picture
         self._screen: Screen | None = None
@@ -125,13 +127,14 @@ class Board:
             load.stop()
 
     def add(self, label: str, streams: Iterable[StreamStats]) -> Run:
-        """Put streams on the board that you have measured yourself, all at once, as a run."""
+        """Put streams on the board that you have measured yourself, as a run in which they began together."""
         results = tuple(
             Result(number, 0.0, stats, "" if stats.completed else STOPPED)
             for number, stats in enumerate(streams, 1)
         )
         seconds = max((result.stats.end_to_end or 0.0 for result in results), default=0.0)
-        run = Run(label, Settings(self.ask.model, len(results), len(results), 0), results, seconds)
+        together = rates(bins_of(result.stats for result in results), seconds)
+        run = Run(label, Settings(self.ask.model, len(results), len(results), 0), results, seconds, together)
         self.runs.append(run)
         self._changed()
         return run
@@ -139,6 +142,7 @@ class Board:
     def clear(self) -> None:
         """Forget all runs."""
         self.runs.clear()
+        self._ended.clear()
         self._changed()
 
     def csv(self) -> str:
@@ -183,7 +187,7 @@ class Board:
 
     def scene(self) -> Scene:
         """What the picture shows now."""
-        return make_scene(self.runs, self._loads)
+        return make_scene(self.runs, self._loads, self._ended)
 
     def __repr__(self) -> str:
         return self.text()
@@ -256,15 +260,14 @@ class Board:
         task.add_done_callback(self._tasks.discard)
 
     async def _move(self, screen: Screen) -> None:
-        """Pictures while it runs: the next scene when the last picture is there, at most 12 a second."""
-        before = 0.0
-        while True:
-            began = perf_counter()
+        async def show() -> None:
             screen.draw(await self._picture())
-            took = perf_counter() - began
-            # twice as long as a picture takes: on a slow machine fewer; a single slow one is forgiven
-            await asyncio.sleep(max(1 / view.FRAMES_PER_SECOND, 2 * min(took, before)) - took)
-            before = took
+
+        def frames_per_second() -> float:
+            at_once = sum(load.concurrency for load in self._loads)
+            return SLOWER if at_once > MANY else view.FRAMES_PER_SECOND
+
+        await view.keep_moving(show, frames_per_second)
 
     async def _rest(self) -> None:
         """All runs are over: the picture that stays."""
@@ -289,11 +292,11 @@ class Board:
         screen.offer(files)
         screen.busy(bool(self._loads))
 
-    async def _picture(self) -> str:
+    async def _picture(self) -> Picture:
         try:
             return await painter().paint(draw_board, self.scene())
         except PainterError as error:  # measuring goes on, and the next picture may come
-            return frame(lines([f"No picture: {error}."]), f"<pre>{escape(self.text())}</pre>")
+            return Picture(frame(lines([f"No picture: {error}."]), f"<pre>{escape(self.text())}</pre>"))
 
 
 def _call(loop: asyncio.AbstractEventLoop, function: Callable[..., None], *arguments: Any) -> None:

@@ -16,21 +16,24 @@ import asyncio
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property
+from operator import attrgetter
 from time import perf_counter
 from typing import Any, TypeAlias
 
 import httpx2
 
-from ..metrics import StreamStats, StreamTimer, kind_of
+from ..metrics import StreamTimer, kind_of
 from ..sse import SSEParser
 from ..tokens import TokenCounter, count_tokens
 from .ask import Ask, refusal, trouble, warm_up
-from .board_run import STOPPED, Result, Run, Settings
+from .board_run import STOPPED, Result, Run, Settings, put, rates
 from .board_server import Server, forget_lag, lag, look_at, too_late
 
 Headers: TypeAlias = Mapping[str, str] | Callable[[int], Mapping[str, str]]
 
-BIN = 0.25  # seconds: how finely the tokens of a run are counted over time
+LIMITS = ("max_completion_tokens", "max_tokens")  # the name of today, and the one before it
+
 RATE_AFTER = (4, 0.1)  # tokens and seconds of a stream before it has a rate: two tokens say nothing
 
 QUESTION = "Explain in about 100 words how a streamed answer reaches its reader."
@@ -40,27 +43,23 @@ FILLER = "Tokens are made one by one, and each is sent as soon as it is there."
 class Stream:
     """One stream while it runs. Its instants are seconds since the run began."""
 
-    __slots__ = ("ended", "error", "first", "number", "started", "stats", "tokens")
+    __slots__ = ("first", "number", "started", "tokens")
 
     def __init__(self, number: int, started: float) -> None:
         self.number = number
         self.started = started
         self.tokens = 0
         self.first: float | None = None  # when its first text came
-        self.ended: float | None = None
-        self.stats: StreamStats | None = None  # when it has ended
-        self.error = ""
 
     def ttft(self, now: float) -> float:
         """Seconds to the first text; for a stream that still waits, the seconds it has waited."""
-        until = self.first if self.first is not None else self.ended if self.ended is not None else now
-        return until - self.started
+        return (now if self.first is None else self.first) - self.started
 
     def rate(self, now: float) -> float | None:
         """Tokens per second since the first text; None as long as too few have come to say."""
         if self.first is None:
             return None
-        seconds = (now if self.ended is None else self.ended) - self.first
+        seconds = now - self.first
         enough = self.tokens >= RATE_AFTER[0] and seconds >= RATE_AFTER[1]
         return (self.tokens - 1) / seconds if enough else None
 
@@ -90,10 +89,13 @@ class Load:
         self.requests = requests
         self.prompt = prompt
         self.headers = headers
-        self.streams: list[Stream] = []
-        self.bins: Counter[int] = Counter()  # tokens that came in each quarter of a second
+        self.streams: list[Stream] = []  # that are open now
+        self.bins: dict[int, float] = {}  # tokens that came in each bin of time
         self.server = Server()
         self.invalid = ""
+        self.results: list[Result] = []  # of the streams that have ended, in the order of their ends
+        self.tokens = 0  # of these
+        self.errors: Counter[str] = Counter()  # why they failed
         self._workers: list[asyncio.Task[None]] = []
         self._stopped = False
         self._began: float | None = None  # on `perf_counter`: the connections are open, the clocks run
@@ -125,21 +127,22 @@ class Load:
 
     def so_far(self) -> Run:
         """The streams that have ended, as a run."""
+        seconds = self.clock()
+        results = tuple(sorted(self.results, key=attrgetter("number")))
+        return Run(self.label, self._settings, results, seconds, rates(self.bins, seconds), self.invalid)
+
+    @cached_property
+    def _settings(self) -> Settings:
         body, headers = self._request(1)
-        settings = Settings(
+        options = self.ask.options
+        return Settings(
             self.ask.model,
             self.concurrency,
             self.requests,
             sum(len(str(message.get("content")).split()) for message in body["messages"]),
-            self.ask.options.get("max_tokens"),
+            next((options[name] for name in LIMITS if name in options), None),
             "; ".join(f"{name}: {value}" for name, value in headers.items() if name != "X-Sim-Seed"),
         )
-        results = tuple(
-            Result(stream.number, stream.started, stream.stats, stream.error)
-            for stream in self.streams
-            if stream.stats is not None
-        )
-        return Run(self.label, settings, results, self.clock(), tuple(self.rates()), self.invalid)
 
     def clock(self) -> float:
         """Seconds since the run began."""
@@ -147,33 +150,27 @@ class Load:
             return 0.0
         return perf_counter() - self._began if self._seconds is None else self._seconds
 
-    def rates(self) -> list[tuple[float, float]]:
-        """Tokens per second of all streams together, over the second that ends at each point of time."""
-        window = round(1 / BIN)
-        full = int(self.clock() / BIN)  # the bin of this moment is still filling
-        counts = [self.bins[number] for number in range(full)]
-        return [
-            (end * BIN, sum(counts[max(0, end - window) : end]) / min(1.0, end * BIN))
-            for end in range(1, full + 1)
-        ]
-
     async def _work(self, client: httpx2.AsyncClient, numbers: Iterator[int]) -> None:
         for number in numbers:
             stream = Stream(number, self.clock())
             self.streams.append(stream)
-            timer = StreamTimer()
+            timer, why = StreamTimer(), ""
             try:
                 await self._read(client, stream, timer)
             except httpx2.HTTPError as error:
-                stream.error = trouble(error)
+                why = trouble(error)
             except ValueError as error:
-                stream.error = str(error)
+                why = str(error)
             except asyncio.CancelledError:
-                stream.error = STOPPED
+                why = STOPPED
                 raise
             finally:
-                stream.ended = self.clock()
-                stream.stats = timer.stats(count=count_tokens)
+                self.streams.remove(stream)
+                result = Result(number, stream.started, timer.stats(count=count_tokens), why)
+                self.results.append(result)
+                self.tokens += result.stats.tokens
+                if result.failed:
+                    self.errors[why] += 1
 
     async def _read(self, client: httpx2.AsyncClient, stream: Stream, timer: StreamTimer) -> None:
         body, headers = self._request(stream.number)
@@ -194,7 +191,7 @@ class Load:
                     if text:
                         self._count(stream, counter.add(text))
                     complete |= any(choice.get("finish_reason") for choice in chunk.get("choices") or ())
-                    timer.usage = (chunk.get("usage") or {}).get("completion_tokens", timer.usage)
+                    timer.report(chunk.get("usage"))
         if not complete:
             raise ValueError("The answer ended in the middle: no [DONE], no finish reason.")
         timer.mark("end")
@@ -203,7 +200,7 @@ class Load:
         now = self.clock()
         if stream.first is None:
             stream.first = now
-        self.bins[int(now / BIN)] += tokens - stream.tokens
+        put(self.bins, now, tokens - stream.tokens)
         stream.tokens = tokens
 
     def _request(self, number: int) -> tuple[dict[str, Any], dict[str, str]]:

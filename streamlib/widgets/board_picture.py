@@ -2,7 +2,8 @@
 
 matplotlib draws, in the painter process, as SVG text: sharp at every size, letters in the font of the page,
 and one picture for light and for dark, since its ink is `currentColor`. A whole figure takes 20 ms to draw.
-What moves is little, so the axes are drawn once and kept, and a frame draws the marks alone.
+What moves is little, so the axes are drawn once and kept, and a frame draws the marks alone. Nor are the axes
+sent with every frame: see `Picture`.
 """
 
 from __future__ import annotations
@@ -10,16 +11,20 @@ from __future__ import annotations
 import io
 import re
 from abc import ABC, abstractmethod
+from array import array
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import lru_cache
+from dataclasses import dataclass
+from functools import lru_cache, reduce
 from html import escape
+from itertools import chain
 from typing import TYPE_CHECKING, Any
+from zlib import crc32
 
 from ..drawing import frame
 from ..palette import ERROR, WAITING
 from .board_run import RATE_PERCENTILES, TTFT_PERCENTILES, row
-from .board_scene import Group, Point, Scene, make_scene
+from .board_scene import Group, Points, Scene, make_scene
 
 if TYPE_CHECKING:  # matplotlib takes long to import, and the kernel does not need it
     from matplotlib.artist import Artist
@@ -78,17 +83,46 @@ UNDER = (
 )
 
 
-def draw_board(scene: Scene) -> str:
-    """The picture as a piece of a page: HTML and SVG, for light and dark."""
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """`html` shows `axes` that are in another place of the same page: most of a picture is sent once."""
+
+    html: str
+    axes: tuple[str, ...] = ()
+
+    def whole(self) -> str:
+        """A piece of a page that needs nothing else."""
+        return reduce(lambda html, axes: html.replace(use_of(axes), axes), self.axes, self.html)
+
+    def hidden_axes(self) -> str:
+        """The other place: it shows nothing by itself."""
+        parts = "".join(f'<g id="{name_of(axes)}">{axes}</g>' for axes in self.axes)
+        style = 'width="0" height="0" style="position:absolute"'
+        return f'<svg aria-hidden="true" {style}><defs>{parts}</defs></svg>'
+
+
+def name_of(axes: str) -> str:
+    """The same axes have the same name, in every picture."""
+    return f"board-{crc32(axes.encode()):08x}"
+
+
+def use_of(axes: str) -> str:
+    return f'<use href="#{name_of(axes)}"/>'
+
+
+def draw_board(scene: Scene) -> Picture:
+    """The picture as HTML and SVG, for light and dark."""
     columns = "display:flex;flex-wrap:wrap;align-items:flex-start;gap:0 16px"
-    return frame(
+    cloud, together = _panel(CLOUD, scene), _panel(TOGETHER, scene)
+    html = frame(
         f"<div><b>Board</b> {escape(scene.title)}</div>",
-        f'<div style="{columns}">{_panel(CLOUD, scene)}{_panel(TOGETHER, scene)}</div>',
+        f'<div style="{columns}">{cloud[0]}{together[0]}</div>',
         _legend(),
         _table(scene.groups),
         "".join(f'<div style="color:{ERROR}">✗ {escape(sentence)}</div>' for sentence in scene.remarks),
         f'<div style="opacity:0.8">{HELP} {NAMES}</div>',
     )
+    return Picture(html, (cloud[1], together[1]))
 
 
 def draw_file(request: tuple[Scene, str]) -> bytes:
@@ -135,14 +169,14 @@ class Panel(ABC):
     height: int = 310
 
     @abstractmethod
-    def limits(self, scene: Scene) -> Point:
+    def limits(self, scene: Scene) -> tuple[float, float]:
         """The ends of the axes; both begin at 0."""
 
     @abstractmethod
     def put(self, axes: Axes, scene: Scene) -> Iterator[Artist]:
         """Put the marks of a scene on the axes."""
 
-    def prepare(self, axes: Axes, limits: Point) -> None:
+    def prepare(self, axes: Axes, limits: tuple[float, float]) -> None:
         """What does not move."""
         axes.set(xlim=(0, limits[0]), ylim=(0, limits[1]), xlabel=self.x, ylabel=self.y, title=self.title)
 
@@ -154,26 +188,31 @@ class Cloud(Panel):
     x, y = "time to first token, TTFT (s)", "output rate of a stream (tokens/s)"
     width = 580
 
-    def limits(self, scene: Scene) -> Point:
-        points = [p for g in scene.groups for p in (*g.done, *g.streaming, *g.failed, *g.faint)]
+    def limits(self, scene: Scene) -> tuple[float, float]:
+        points = [p for g in scene.groups for p in (g.done, g.streaming, g.failed, g.faint) if p]
         waits = [wait for group in scene.groups for wait in group.waiting]
-        right = max([point[0] for point in points] + waits, default=0.0)
-        return nice(1.05 * right, 0.5), nice(1.1 * max((point[1] for point in points), default=0.0), 50)
+        right = max([*waits, *(max(p[::2]) for p in points)], default=0.0)
+        return nice(1.05 * right, 0.5), nice(1.1 * max((max(p[1::2]) for p in points), default=0.0), 50)
 
-    def prepare(self, axes: Axes, limits: Point) -> None:
+    def prepare(self, axes: Axes, limits: tuple[float, float]) -> None:
         super().prepare(axes, limits)
         axes.text(0.012, 0.975, "↖ better", transform=axes.transAxes, va="top", alpha=0.6)
 
     def put(self, axes: Axes, scene: Scene) -> Iterator[Artist]:
         for place, group in enumerate(scene.groups):
             colour, (mark, _) = look(place)
-            yield _marks(axes, group.faint, mark, color=colour, alpha=0.4, markersize=6)
-            yield _marks(axes, group.done, mark, color=colour, alpha=0.8, markersize=6.5)
             hollow = {"markerfacecolor": "none", "markeredgewidth": 1.8, "markersize": 8}
-            yield _marks(axes, group.streaming, mark, color=colour, **hollow)
-            waits = [(wait, 0.0) for wait in group.waiting]
-            yield _marks(axes, waits, "|", color=WAITING, markersize=18, markeredgewidth=2)
-            yield _marks(axes, group.failed, "x", color=ERROR, markersize=8, markeredgewidth=2)
+            waits = array("d", (number for wait in group.waiting for number in (wait, 0.0)))
+            rows: tuple[tuple[Points, str, dict[str, Any]], ...] = (
+                (group.faint, mark, {"color": colour, "alpha": 0.4, "markersize": 6}),
+                (group.done, mark, {"color": colour, "alpha": 0.8, "markersize": 6.5}),
+                (group.streaming, mark, {"color": colour, **hollow}),
+                (waits, "|", {"color": WAITING, "markersize": 18, "markeredgewidth": 2}),
+                (group.failed, "x", {"color": ERROR, "markersize": 8, "markeredgewidth": 2}),
+            )
+            for points, kind, how in rows:
+                if points:
+                    yield _marks(axes, points, kind, **how)
 
 
 class Together(Panel):
@@ -183,24 +222,27 @@ class Together(Panel):
     x, y = "seconds since the run began", "throughput (tokens/s)"
     width = 400
 
-    def limits(self, scene: Scene) -> Point:
+    def limits(self, scene: Scene) -> tuple[float, float]:
         top = max((rate for group in scene.groups for _, rate in group.rates), default=0.0)
         return nice(scene.seconds, 2), nice(1.1 * top, 100)
 
     def put(self, axes: Axes, scene: Scene) -> Iterator[Artist]:
         for place, group in enumerate(scene.groups):
-            points = [(0.0, 0.0), *group.rates] if group.rates else []
-            alpha = 0.4 if group.summary.invalid else 1.0
-            dashes: Any = LINES[place % len(LINES)]
-            yield _marks(axes, points, "", color=look(place)[0], linestyle=dashes, linewidth=2, alpha=alpha)
+            if group.rates:
+                points = array("d", (0.0, 0.0, *chain.from_iterable(group.rates)))
+                alpha = 0.4 if group.summary.invalid else 1.0
+                dashes: Any = LINES[place % len(LINES)]
+                yield _marks(
+                    axes, points, "", color=look(place)[0], linestyle=dashes, linewidth=2, alpha=alpha
+                )
 
 
 CLOUD, TOGETHER = Cloud(), Together()
 
 
-def _marks(axes: Axes, points: Sequence[Point], marker: str, linestyle: Any = "none", **how: Any) -> Artist:
+def _marks(axes: Axes, points: Points, marker: str, linestyle: Any = "none", **how: Any) -> Artist:
     """Put marks at the points. They are `animated`: `savefig` leaves them out."""
-    xs, ys = zip(*points, strict=True) if points else ((), ())
+    xs, ys = points[::2], points[1::2]
     how |= {"marker": marker, "linestyle": linestyle, "clip_on": False, "animated": True}
     return axes.plot(xs, ys, **how)[0]
 
@@ -229,7 +271,7 @@ def style(ink: str = INK) -> Iterator[None]:
 
 
 @lru_cache(maxsize=32)
-def axes_of(panel: Panel, limits: Point) -> tuple[Axes, str]:
+def axes_of(panel: Panel, limits: tuple[float, float]) -> tuple[Axes, str]:
     """The empty axes and their SVG, kept until their limits change."""
     from matplotlib.figure import Figure
 
@@ -251,25 +293,24 @@ def axes_of(panel: Panel, limits: Point) -> tuple[Axes, str]:
     return axes, for_page(file.getvalue())
 
 
-def _panel(panel: Panel, scene: Scene) -> str:
-    """One panel: the kept axes, and over them the marks of this scene."""
-    from matplotlib.backends.backend_svg import RendererSVG
+def _panel(panel: Panel, scene: Scene) -> tuple[str, str]:
+    """One panel: the marks of this scene over a reference to its axes; and these."""
+    from .board_marks import Marks
 
-    file = io.StringIO()
+    marks = Marks(panel.height)
     with style():
-        axes, empty = axes_of(panel, panel.limits(scene))
-        renderer: Any = RendererSVG(panel.width, panel.height, file, image_dpi=72)  # type: ignore[no-untyped-call]
+        axes, drawn = axes_of(panel, panel.limits(scene))
         for artist in panel.put(axes, scene):
-            artist.draw(renderer)
+            artist.draw(marks)
             artist.remove()
-        renderer.finalize()
     streams = sum(group.summary.streams for group in scene.groups)
     label = f"{panel.title}: {panel.y} against {panel.x}, {streams} streams. The table has the numbers."
-    return (
+    html = (
         f'<svg role="img" aria-label="{escape(label)}" viewBox="0 0 {panel.width} {panel.height}" '
         f'style="flex:{panel.width} 1 {0.8 * panel.width:.0f}px;max-width:{1.15 * panel.width:.0f}px;'
-        f'min-width:0;overflow:visible" stroke-linejoin="round">{empty}{for_page(file.getvalue())}</svg>'
+        f'min-width:0;overflow:visible" stroke-linejoin="round">{use_of(drawn)}{marks.svg}</svg>'
     )
+    return html, drawn
 
 
 def for_page(document: str) -> str:
@@ -315,8 +356,13 @@ def _table(groups: Sequence[Group]) -> str:
         for name, span in HEAD
     )
     names = "".join(f'<th style="{how}right">{escape(name)}</th>' for name in UNDER)
-    return f'<table style="margin:8px 0"><tr>{top}</tr><tr>{names}</tr>{body}</table>'
+    # A wide table scrolls in a narrow window, and does not push the rest of the picture out of it. The grid
+    # says that its least width is none; without it the least width of the table would be that of the picture.
+    return (
+        '<div style="display:grid;grid-template-columns:minmax(0,1fr)"><div style="overflow-x:auto">'
+        f'<table style="margin:8px 0"><tr>{top}</tr><tr>{names}</tr>{body}</table></div></div>'
+    )
 
 
 if __name__ == "__main__":
-    print(draw_board(make_scene((), ())))
+    print(draw_board(make_scene((), (), {})).whole())

@@ -8,11 +8,17 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Sequence
+from array import array
+from bisect import insort
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
+from typing import Protocol, TypeVar
 
-from ..metrics import StreamStats, percentile
+from ..metrics import StreamStats, percentile_in_order
 
+BIN = 0.25  # seconds: how finely the tokens of a run are counted over time
 STOPPED = "stopped"  # the `error` of a stream that was stopped with its run: neither whole nor failed
 
 # The tail of a time is where it is long, the tail of a rate is where it is low.
@@ -28,7 +34,7 @@ class Settings:
     concurrency: int
     requests: int
     prompt_words: int
-    max_tokens: int | None = None
+    max_tokens: int | None = None  # or max_completion_tokens, whichever was sent
     headers: str = ""  # of its first stream, as "X-Sim-Profile: slow"
 
 
@@ -88,6 +94,34 @@ class Run:
         return text_table([self])
 
 
+def put(bins: dict[int, float], at: float, tokens: float) -> None:
+    """Count tokens that came `at` seconds after a run began."""
+    number = int(at / BIN)
+    bins[number] = bins.get(number, 0) + tokens
+
+
+def rates(bins: Mapping[int, float], seconds: float) -> tuple[tuple[float, float], ...]:
+    """Tokens per second of all streams together, over the second that ends at each point of time."""
+    window = round(1 / BIN)
+    full = int(seconds / BIN)  # the bin of this moment is still filling
+    before = list(accumulate((bins.get(number, 0) for number in range(full)), initial=0.0))
+    return tuple(
+        (end * BIN, (before[end] - before[max(0, end - window)]) / min(1.0, end * BIN))
+        for end in range(1, full + 1)
+    )
+
+
+def bins_of(streams: Iterable[StreamStats]) -> dict[int, float]:
+    """The bins of streams that began together. Which chunk brought how many tokens is not known any more:
+    each is given the same share of them."""
+    bins: dict[int, float] = {}
+    for stats in streams:
+        if stats.ttft is not None:
+            for at in accumulate(stats.gaps, initial=stats.ttft):
+                put(bins, at, stats.tokens / (len(stats.gaps) + 1))
+    return bins
+
+
 @dataclass(frozen=True, slots=True)
 class Summary:
     """The numbers of the runs with one label: what a row of the table says."""
@@ -103,31 +137,92 @@ class Summary:
     invalid: tuple[str, ...]
 
 
-def summaries(runs: Iterable[Run]) -> list[Summary]:
-    """A summary for each label, in the order of their first runs."""
-    by_label: dict[str, list[Run]] = {}
+class Labelled(Protocol):
+    @property
+    def label(self) -> str: ...
+
+
+Some = TypeVar("Some", bound=Labelled)
+
+
+def by_label(runs: Iterable[Some]) -> dict[str, list[Some]]:
+    """The runs of each label, in the order of their first runs."""
+    groups: dict[str, list[Some]] = {}
     for run in runs:
-        by_label.setdefault(run.label, []).append(run)
-    return [_summary(label, same) for label, same in by_label.items()]
+        groups.setdefault(run.label, []).append(run)
+    return groups
 
 
-def _summary(label: str, runs: Sequence[Run]) -> Summary:
-    valid = [run for run in runs if run.valid]
-    streams = [stats for run in valid for stats in run.whole]
-    ttfts = [stats.ttft for stats in streams if stats.ttft is not None]
-    rates = [stats.output_rate for stats in streams if stats.output_rate is not None]
-    results = [result for run in runs for result in run.results]
-    return Summary(
-        label,
-        len(streams),
-        sum(result.failed for result in results),
-        sum(result.error == STOPPED for result in results),
-        tuple(percentile(ttfts, q) for q in TTFT_PERCENTILES),
-        tuple(percentile(rates, q) for q in RATE_PERCENTILES),
-        sum(run.tokens_per_second for run in valid) / len(valid) if streams else None,
-        " and ".join(sorted({stats.counted_by for stats in streams})),
-        tuple(dict.fromkeys(run.invalid for run in runs if run.invalid)),
-    )
+class Tally:
+    """What streams of one label come to that have ended. It grows: none of them is looked at twice.
+
+    Points are (seconds to the first token, tokens per second), one after the other: x, y, x, y, …
+    """
+
+    def __init__(self) -> None:
+        self.streams = self.failed = self.stopped = 0
+        self.ttfts: list[float] = []  # in order
+        self.rates: list[float] = []
+        self.counted_by: set[str] = set()
+        self.done = array("d")
+        self.broken = array("d")
+        self.faint = array("d")  # of invalid runs, and stopped: shown, counted nowhere
+
+    def add(self, result: Result, valid: bool = True) -> None:
+        """A stream has ended, of a run that is valid, or not."""
+        stats = result.stats
+        rate = stats.output_rate or 0.0
+        counts = valid and not result.error
+        if result.failed:
+            self.failed += 1
+            self.broken.extend((stats.ttft or stats.end_to_end or 0.0, rate))
+        elif stats.ttft is not None:
+            (self.done if counts else self.faint).extend((stats.ttft, rate))
+        self.stopped += result.error == STOPPED
+        if counts:
+            self.streams += 1
+            self.counted_by.add(stats.counted_by)
+            if stats.ttft is not None:
+                insort(self.ttfts, stats.ttft)
+            if stats.output_rate is not None:
+                insort(self.rates, stats.output_rate)
+
+    def summary(self, label: str, together: Sequence[float], invalid: Iterable[str]) -> Summary:
+        """A row of the table. `together` are the tokens/s of each valid run, `invalid` why others are not."""
+        return Summary(
+            label,
+            self.streams,
+            self.failed,
+            self.stopped,
+            tuple(percentile_in_order(self.ttfts, q) for q in TTFT_PERCENTILES),
+            tuple(percentile_in_order(self.rates, q) for q in RATE_PERCENTILES),
+            sum(together) / len(together) if together and self.streams else None,
+            " and ".join(sorted(self.counted_by)),
+            tuple(dict.fromkeys(invalid)),
+        )
+
+
+def tally_of(runs: Iterable[Run]) -> Tally:
+    """The tally of runs that are over."""
+    tally = Tally()
+    for run in runs:
+        for result in run.results:
+            tally.add(result, run.valid)
+    return tally
+
+
+def summary_of(label: str, runs: Sequence[Run]) -> Summary:
+    """The summary of the runs with this label."""
+    return tally_of(runs).summary(label, together_of(runs), why_invalid(runs))
+
+
+def together_of(runs: Iterable[Run]) -> list[float]:
+    """Of each valid run, the tokens/s of all its streams."""
+    return [run.tokens_per_second for run in runs if run.valid]
+
+
+def why_invalid(runs: Iterable[Run]) -> list[str]:
+    return [run.invalid for run in runs if run.invalid]
 
 
 def head() -> list[str]:
@@ -162,7 +257,7 @@ def row(summary: Summary) -> list[str]:
 
 def text_table(runs: Sequence[Run]) -> str:
     """The board in plain text."""
-    rows = [head(), *map(row, summaries(runs))]
+    rows = [head(), *(row(summary_of(label, same)) for label, same in by_label(runs).items())]
     widths = [max(len(cells[column]) for cells in rows) for column in range(len(rows[0]))]
     lines = [
         "  ".join(cell.ljust(width) if column == 0 else cell.rjust(width) for column, (cell, width) in line)
@@ -175,10 +270,13 @@ def remarks(runs: Sequence[Run]) -> list[str]:
     """What a reader must know beside the numbers: runs that do not count, and why streams failed."""
     sentences = [f"{run.label}: invalid, {run.invalid}." for run in runs if run.invalid]
     for run in runs:
-        for error in dict.fromkeys(result.error for result in run.results if result.failed):
-            count = sum(result.error == error for result in run.results)
-            sentences.append(f"{run.label}: {count} failed. {error}")
+        sentences += failures(run.label, Counter(result.error for result in run.results if result.failed))
     return list(dict.fromkeys(sentences))
+
+
+def failures(label: str, errors: Mapping[str, int]) -> list[str]:
+    """How many streams of a run failed, by why."""
+    return [f"{label}: {count} failed. {error}" for error, count in errors.items()]
 
 
 OF_RUN = (

@@ -17,6 +17,7 @@ import ipywidgets  # type: ignore[import-untyped]
 
 from ..sim.timing import PROFILES
 from . import view
+from .board_picture import Picture
 from .board_server import Server
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
@@ -89,34 +90,44 @@ class Screen:
         stop: Callable[[], None],
         clear: Callable[[], None],
     ) -> None:
-        narrow = {"layout": {"width": "150px"}, "style": {"description_width": "initial"}}
-        wide = {"layout": {"width": "auto", "max_width": "330px"}, "style": {"description_width": "initial"}}
-        number, pick = ipywidgets.BoundedIntText, ipywidgets.Dropdown
+        # One layout and one style for controls that look alike: to the browser each is a model of its own.
+        layout, words = ipywidgets.Layout, {"description_width": "initial"}
+        number, pick, button = ipywidgets.BoundedIntText, ipywidgets.Dropdown, ipywidgets.Button
+        wide: dict[str, Any] = {"layout": layout(width="auto", max_width="330px"), "style": words}
         self.model = pick(options=[model], value=model, description="Model", **wide)
+        wide["style"] = words = self.model.style
+        narrow = {"layout": layout(width="150px"), "style": words}
         self.concurrency = number(4, min=1, max=200, description="At once", **narrow)
         self.requests = number(12, min=1, max=1000, description="Streams", **narrow)
         self.prompt_words = number(20, min=20, max=4000, step=100, description="Prompt words", **narrow)
         self.profile = pick(options=[NONE, *PROFILES], description="Profile", **wide)
         self.fault = pick(options=FAULTS, description=f"1 in {EVERY} breaks", **wide)
         self.simulated = ipywidgets.HBox([self.profile, self.fault], layout={"display": "none"})
-        self.start = ipywidgets.Button(description="Start", icon="play", button_style="primary")
-        self.stop = ipywidgets.Button(description="Stop", icon="stop", disabled=True)
-        self.clear = ipywidgets.Button(description="Clear history", icon="trash")
-        for button in (self.start, self.stop, self.clear):
-            button.layout.width = "auto"
-        self.start.tooltip = "measure with these settings; the label of the run says them"
-        self.stop.tooltip = "end the streams that run; what has arrived stays on the board"
-        self.clear.tooltip = "forget all runs"
-        self.downloads = ipywidgets.HTML()
+        self.start = button(
+            description="Start",
+            icon="play",
+            button_style="primary",
+            tooltip="measure with these settings; the label of the run says them",
+            layout={"width": "auto"},
+        )
+        alike = {"layout": self.start.layout, "style": self.start.style}
+        self.stop = button(
+            description="Stop",
+            icon="stop",
+            disabled=True,
+            tooltip="end the streams that run; what has arrived stays on the board",
+            **alike,
+        )
+        self.clear = button(description="Clear history", icon="trash", tooltip="forget all runs", **alike)
         self.picture = ipywidgets.HTML(EMPTY)
-        row = {"flex_flow": "row wrap", "align_items": "center"}
+        alike = {"layout": self.picture.layout, "style": self.picture.style}
+        self.axes, self.downloads = ipywidgets.HTML(**alike), ipywidgets.HTML(**alike)
+        settings = [self.model, self.concurrency, self.requests, self.prompt_words, self.simulated]
+        row = layout(flex_flow="row wrap", align_items="center")
         self.box = ipywidgets.VBox(
             [
-                ipywidgets.HBox(
-                    [self.model, self.concurrency, self.requests, self.prompt_words, self.simulated],
-                    layout=row,
-                ),
-                ipywidgets.HBox([self.start, self.stop, self.clear, self.downloads], layout=row),
+                ipywidgets.HBox(settings, layout=row),
+                ipywidgets.HBox([self.start, self.stop, self.clear, self.downloads, self.axes], layout=row),
                 self.picture,
             ]
         )
@@ -124,6 +135,7 @@ class Screen:
         self.start.on_click(lambda _: start(self.choice()))
         self.stop.on_click(lambda _: stop())
         self.clear.on_click(lambda _: clear())
+        self._axes: tuple[str, ...] = ()  # those that the page has
         self._outputs: list[Any] = []
         self._still: dict[str, str] = {}
 
@@ -155,17 +167,20 @@ class Screen:
             self.model.value = chosen
         self.simulated.layout.display = "flex" if server.is_simulated else "none"
 
-    def draw(self, html: str) -> None:
-        self.picture.value = view._sendable(html)
+    def draw(self, picture: Picture) -> None:
+        """Show it. The axes are sent when they have changed."""
+        if picture.axes != self._axes:
+            self._axes, self.axes.value = picture.axes, picture.hidden_axes()
+        self.picture.value = view._sendable(picture.html)
 
     def busy(self, running: bool) -> None:
         self.start.disabled = self.clear.disabled = running
         self.stop.disabled = not running
 
-    def keep(self, html: str, text: str) -> None:
+    def keep(self, picture: Picture, text: str) -> None:
         """A picture that stays: in the widgets, and in the saved notebook."""
-        self.draw(html)
-        self._still = still(html, text)
+        self.draw(picture)
+        self._still = still(picture.whole(), text)
         for output in self._outputs:
             output.update(self._still, raw=True)
 

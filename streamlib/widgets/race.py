@@ -23,8 +23,8 @@ class Race(AskView):
 
     ``await Race("Why is the sky blue?", model=model.name)``. After it, `.blocking` and `.streaming` hold
     `.first` and `.total` in seconds and the `.answer`. Further keywords go into the request
-    (``max_tokens=200``). With ``together=False`` the second request waits for the first to end: for a server
-    that answers one at a time.
+    (``max_completion_tokens=200``). With ``together=False`` the second request waits for the first to end:
+    for a server that answers one at a time.
     """
 
     draw = staticmethod(draw_race)

@@ -7,6 +7,7 @@ listens where the function says how long it will wait (`on_retry`).
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Mapping, Sequence
 from functools import partial
 from inspect import signature
@@ -24,6 +25,8 @@ from . import view
 from .ask import Ask
 from .flow import name_of
 from .retries_picture import Attempt, Scene, draw_retries, meaning, rows
+
+LIVE_PIECES = 200  # pieces of text in a picture that moves: more than its box has room for
 
 
 class Retries(view.View):
@@ -60,6 +63,7 @@ class Retries(view.View):
         super().__init__()
         self.attempts: list[Attempt] = []
         self.handed_on: list[tuple[float, str]] = []  # seconds since the start, and the text
+        self._handed_at = array("d")  # the seconds alone: quick to pickle however many they are
         self.error: Exception | None = None
         self._how = how
         self._started: float | None = None
@@ -97,6 +101,7 @@ class Retries(view.View):
             async with closing(stream) as items:
                 async for item in items:
                     self.handed_on.append((self.clock(), as_text(item)))
+                    self._handed_at.append(self.handed_on[-1][0])
         except Exception as error:
             self.error = error
             if isinstance(error, TimeoutError) and self.attempts:  # a limit that struck from outside
@@ -116,7 +121,8 @@ class Retries(view.View):
             async with opening(open_stream(*said)) as items:
                 async for item in items:
                     if item != "":
-                        attempt.pieces.append((self.clock(), as_text(item)))
+                        attempt.pieces.append(self.clock())
+                        attempt.characters += len(as_text(item))
                     yield item
             attempt.complete = True
         except Exception as error:
@@ -180,9 +186,9 @@ class Retries(view.View):
     def scene(self, now: float | None) -> Scene:
         error = "" if self.error is None else f"{type(self.error).__name__}: {self.error}"
         name = name_of(self._how)
-        return Scene(
-            name, self.attempts, self.handed_on, self.clock(now), now is not None, error, self.stopped
-        )
+        live = now is not None
+        text = self.handed_on[-LIVE_PIECES:] if live else self.handed_on
+        return Scene(name, self.attempts, text, self._handed_at, self.clock(now), live, error, self.stopped)
 
     def text(self) -> str:
         scene = self.scene(None)

@@ -19,7 +19,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Generator
+from collections.abc import Awaitable, Callable, Generator
 from html import escape
 from time import perf_counter
 from typing import Any, Protocol, Self
@@ -130,7 +130,11 @@ class View(ABC):
         if screen is None:
             await self.receive()
             return
-        moving = asyncio.create_task(self._move(screen))
+
+        async def show() -> None:
+            screen.draw(await self._picture(perf_counter()))
+
+        moving = asyncio.create_task(keep_moving(show))
         try:
             await self.receive()
         except asyncio.CancelledError:
@@ -140,17 +144,6 @@ class View(ABC):
             moving.cancel()
             await asyncio.wait([moving])
             self._final = await self._picture(None)
-
-    async def _move(self, screen: _Screen) -> None:
-        """One picture after the other: on a slow machine fewer, not a backlog."""
-        before = 0.0
-        while True:
-            began = perf_counter()
-            screen.draw(await self._picture(began))
-            took = perf_counter() - began
-            # twice as long as a picture takes; a single slow one (the first: the painter starts) is forgiven
-            await asyncio.sleep(max(1 / FRAMES_PER_SECOND, 2 * min(took, before)) - took)
-            before = took
 
     async def _picture(self, now: float | None) -> str:
         try:
@@ -224,6 +217,20 @@ class _Screen:
             for part in (widget, widget.layout, getattr(widget, "style", None)):
                 if part is not None:
                     part.close()
+
+
+async def keep_moving(
+    show: Callable[[], Awaitable[None]], frames_per_second: Callable[[], float] = lambda: FRAMES_PER_SECOND
+) -> None:
+    """`show` one picture after the other, until cancelled: on a slow machine fewer, not a backlog."""
+    before = 0.0
+    while True:
+        began = perf_counter()
+        await show()
+        took = perf_counter() - began
+        # twice as long as a picture takes; a single slow one (the first: the painter starts) is forgiven
+        await asyncio.sleep(max(1 / frames_per_second(), 2 * min(took, before)) - took)
+        before = took
 
 
 def _sendable(words: str) -> str:

@@ -16,7 +16,7 @@ import httpx2
 
 from ..sse import SSEParser
 from .ask import AskView, piece_in, refusal, trouble, warm_up
-from .wire_picture import Mark, Scene, draw_wire, plain_text
+from .wire_picture import Bare, Mark, Scene, draw_wire, plain_text
 
 SHOWN = 300  # characters of one read, event or text that a picture shows
 
@@ -27,7 +27,8 @@ class Wire(AskView):
     ``await Wire("Why is the sky blue?", model=model.name)``. After it, `.reads`, `.events` and `.pieces` are
     lists of `Mark` (seconds after the request, and what came), `.data` is all the bytes, `.answer` the text.
     `headers` are sent along (``{"X-Sim-Fault": "clump"}``), further keywords go into the request
-    (``max_tokens=40``). Rest the pointer on a mark of the finished picture, or click it, to see its bytes.
+    (``max_completion_tokens=40``). Rest the pointer on a mark of the finished picture, or click it, to see
+    its bytes.
     """
 
     draw = staticmethod(draw_wire)
@@ -39,6 +40,7 @@ class Wire(AskView):
         self.reads: list[Mark] = []
         self.events: list[Mark] = []
         self.pieces: list[Mark] = []
+        self._bare = (Bare(), Bare(), Bare())  # the same, for the picture that moves
         self.data = bytearray()
         self.tokens: int | None = None  # by the server's count, when it sends one
         self.cut_events = 0  # events that came in more than one read
@@ -51,18 +53,21 @@ class Wire(AskView):
         return "".join(mark.what for mark in self.pieces)
 
     def scene(self, now: float | None) -> Scene:
-        rulers = (self.reads, self.events, self.pieces)
         live = now is not None
         return Scene(
             clock=0.0 if self.started is None else (self.ended or now or self.started) - self.started,
             live=live,
-            rulers=[[mark.bare() for mark in ruler] if live else ruler for ruler in rulers],
+            rulers=self._bare if live else (self.reads, self.events, self.pieces),
             last_read=self.reads[-1].what if self.reads else "",
             size=len(self.data),
             tokens=self.tokens,
             cut_events=self.cut_events,
             ending=self._ending(),
         )
+
+    def _keep(self, ruler: list[Mark], number: int, mark: Mark) -> None:
+        ruler.append(mark)
+        self._bare[number].append(mark)
 
     def text(self) -> str:
         return plain_text(self.scene(None))
@@ -98,15 +103,15 @@ class Wire(AskView):
         async for chunk in response.aiter_bytes():
             at = perf_counter() - (self.started or 0.0)
             self.data += chunk
-            self.reads.append(Mark(at, repr(chunk[:SHOWN])[2:-1], weight=len(chunk)))
+            self._keep(self.reads, 0, Mark(at, repr(chunk[:SHOWN])[2:-1], weight=len(chunk)))
             events = parser.feed(chunk)
             self.cut_events += open_event and bool(events)
             open_event = not self.data.endswith((b"\n\n", b"\r\n\r\n", b"\r\r"))
             for event in events:
                 text, is_end, error, tokens = piece_in(event.data)
-                self.events.append(Mark(at, event.data[:SHOWN], has_text=bool(text)))
+                self._keep(self.events, 1, Mark(at, event.data[:SHOWN], has_text=bool(text)))
                 if text:
-                    self.pieces.append(Mark(at, text))
+                    self._keep(self.pieces, 2, Mark(at, text))
                 self.complete |= is_end
                 self.tokens = tokens or self.tokens
                 self.error = self.error or error

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
 from itertools import pairwise
@@ -43,9 +44,23 @@ class Mark(NamedTuple):
     weight: float = 1.0  # its height: bytes of a read, 1 for an event or a piece of text
     has_text: bool = True
 
-    def bare(self) -> tuple[float, str, float, bool]:
-        """For a picture that moves: no words, and cheap to pickle (a plain tuple)."""
-        return (self.at, "", self.weight, self.has_text)
+
+class Bare:
+    """A ruler for a picture that moves: marks without words, quick to pickle however many they are."""
+
+    __slots__ = ("at", "has_text", "weight")
+
+    def __init__(self) -> None:
+        self.at, self.weight, self.has_text = array("d"), array("d"), bytearray()
+
+    def append(self, mark: Mark) -> None:
+        self.at.append(mark.at)
+        self.weight.append(mark.weight)
+        self.has_text.append(mark.has_text)
+
+    def __iter__(self) -> Iterator[Mark]:
+        for at, weight, has_text in zip(self.at, self.weight, self.has_text, strict=True):
+            yield Mark(at, "", weight, bool(has_text))
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +69,7 @@ class Scene:
 
     clock: float
     live: bool
-    rulers: Sequence[Sequence[Mark | tuple[float, str, float, bool]]]  # reads, events, pieces of text
+    rulers: Sequence[Iterable[Mark]]  # reads, events, pieces of text
     last_read: str
     size: int  # bytes
     tokens: int | None  # of the answer, by the server's count
@@ -62,7 +77,7 @@ class Scene:
     ending: str  # what went wrong
 
     def marks(self) -> list[list[Mark]]:
-        return [[Mark(*mark) for mark in ruler] for ruler in self.rulers]
+        return [list(ruler) for ruler in self.rulers]
 
 
 def draw_wire(scene: Scene) -> str:

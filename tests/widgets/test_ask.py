@@ -15,6 +15,7 @@ def chunk(**choice: object) -> str:
     [
         (chunk(delta={"content": "Hi"}, finish_reason=None), Piece("Hi")),
         (chunk(delta={"content": "Hi"}), Piece("Hi")),
+        (chunk(delta={"content": "Hi"}, finish_reason=""), Piece("Hi")),  # as some servers say "none"
         (chunk(delta={"role": "assistant", "content": ""}, finish_reason=None), Piece()),
         (chunk(delta={"content": None}, finish_reason=None), Piece()),
         (chunk(delta={}, finish_reason="stop"), Piece(is_end=True)),

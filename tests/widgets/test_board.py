@@ -7,17 +7,19 @@ import csv
 import io
 import pickle
 import re
+from array import array
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
 
 import pytest
 
+from streamlib.metrics import Arrival, StreamStats, stream_stats
 from streamlib.sim.faults import parse_faults
 from streamlib.widgets import Board, Race, view
-from streamlib.widgets.board_load import Load, Stream, make_prompt
+from streamlib.widgets.board_load import Stream, make_prompt
 from streamlib.widgets.board_picture import draw_board, draw_file, nice
-from streamlib.widgets.board_run import Run
+from streamlib.widgets.board_run import Result, Run, Tally, rates
 from streamlib.widgets.board_screen import EMPTY, FAULTS, NONE, Choice, still
 from streamlib.widgets.board_server import too_late
 
@@ -30,6 +32,11 @@ BROKEN = b'data: {"choices": [{"del\n\n'
 
 def board(server: Server, prompt: str | None = None, **options: object) -> Board:
     return Board(prompt, model="model-1", base_url=server.base_url, **options)
+
+
+def marks_in(picture: str) -> int:
+    """How many marks a picture has; the lines of throughput are none."""
+    return "".join(re.findall(r'<path d="([^"L]+)" fill=', picture)).count("M")
 
 
 # -- what a run measures
@@ -143,14 +150,14 @@ async def test_a_refusal() -> None:
         run = await b.run("r", requests=3)
     assert run.failed == 3
     assert run.results[0].error == "The server answered 429: Slow <b>down</b>"
-    assert "Slow &lt;b&gt;down" in draw_board(b.scene())
+    assert "Slow &lt;b&gt;down" in draw_board(b.scene()).whole()
 
 
 async def test_half_a_character_in_what_a_server_says_can_be_shown() -> None:
     async with serving(status=500, error="half \ud83d") as server:
         b = board(server)
         await b.run("r", requests=1)
-    assert "half ?" in still(draw_board(b.scene()), b.text())["text/html"]
+    assert "half ?" in still(draw_board(b.scene()).whole(), b.text())["text/html"]
     b.csv().encode()
 
 
@@ -237,15 +244,15 @@ async def test_streams_that_somebody_else_measured_can_be_added() -> None:
     run = b.add("mine", measured)
     assert run.streams == measured
     groups = b.scene().groups
-    assert [(group.summary.label, len(group.done)) for group in groups] == [("x", 2), ("mine", 2)]
+    assert [(group.summary.label, len(group.done) / 2) for group in groups] == [("x", 2), ("mine", 2)]
 
 
 async def test_csv_has_a_line_for_each_stream() -> None:
     async with serving(*answer("a", "b")) as server:
         b = board(server)
-        await b.run('one, "two"', requests=2, max_tokens=5, headers={"X-Sim-Profile": "fast"})
+        await b.run('one, "two"', requests=2, max_completion_tokens=5, headers={"X-Sim-Profile": "fast"})
         server.stream = [ROLE, event("a"), CUT]
-        await b.run("broken", requests=1)
+        await b.run("broken", requests=1, max_tokens=7)
     lines = list(csv.DictReader(io.StringIO(b.csv())))
     assert [(line["run"], line["label"], line["stream"]) for line in lines] == [
         ("1", 'one, "two"', "1"),
@@ -253,7 +260,7 @@ async def test_csv_has_a_line_for_each_stream() -> None:
         ("2", "broken", "1"),
     ]
     assert lines[0]["headers"] == "X-Sim-Profile: fast"
-    assert lines[0]["max_tokens"] == "5"
+    assert [line["max_tokens"] for line in lines] == ["5", "5", "7"]
     assert float(lines[0]["ttft"]) == pytest.approx(b.runs[0].streams[0].ttft, rel=1e-4)
     assert "broke" in lines[2]["error"]
     assert lines[2]["completed"] == "False"
@@ -309,8 +316,6 @@ def test_a_stream_has_a_rate_when_a_few_tokens_have_come() -> None:
     assert stream.rate(1.76) is None
     assert stream.rate(2.75) == 10
     assert stream.rate(3.75) == 5  # it sinks while nothing comes
-    stream.ended = 2.75
-    assert stream.rate(9) == 10
 
 
 async def test_the_scene_of_a_run_that_runs() -> None:
@@ -319,22 +324,36 @@ async def test_the_scene_of_a_run_that_runs() -> None:
         running = asyncio.create_task(b.run("s", requests=2, concurrency=2))
         await until(lambda: b._loads and b._loads[0].streams)
         await until(lambda: b.scene().groups[0].waiting)
-        await until(lambda: len(b.scene().groups[0].streaming) == 2)
+        await until(lambda: len(b.scene().groups[0].streaming) / 2 == 2)
         scene = pickle.loads(pickle.dumps(b.scene()))
         assert "of 2 streams 0 ended, 2 streaming, 0 waiting" in scene.title
         b.stop()
         await running
-    without = replace(scene, groups=(replace(scene.groups[0], streaming=()),))
+    without = replace(scene, groups=(replace(scene.groups[0], streaming=array("d")),))
     limits = replace(without, groups=(replace(without.groups[0], faint=scene.groups[0].streaming),))
-    assert draw_board(scene).count("<use") == draw_board(limits).count("<use")
-    assert len(b.scene().groups[0].faint) == 2
+    assert marks_in(draw_board(scene).html) == marks_in(draw_board(limits).html) == 2
+    assert len(b.scene().groups[0].faint) / 2 == 2
+
+
+async def test_while_it_runs_the_scene_says_what_has_come_and_what_failed() -> None:
+    async with serving(*answer(*[" token"] * 9)) as server:
+        b = board(server)
+        running = asyncio.create_task(b.run("s", requests=30, concurrency=1))
+        await until(lambda: b.scene().groups and b.scene().groups[0].summary.streams)
+        load = b._loads[0]
+        tokens, before = 9 * len(load.results), load.clock()
+        together = b.scene().groups[0].summary.together
+        assert tokens / load.clock() <= together <= tokens / before
+        server.stream = [ROLE, event("a"), CUT]
+        await until(lambda: b.scene().groups[0].summary.failed)
+        assert not running.done()
+        assert re.match(r"s: \d+ failed\. ", b.scene().remarks[0])
+        b.stop()
+        await running
 
 
 def test_rates_are_of_the_second_before() -> None:
-    load = Load(Board(model="m", base_url="http://x/v1").ask, label="l", concurrency=1, requests=1)
-    load._began, load._seconds = 0.0, 2.0
-    load.bins.update({0: 5, 1: 5, 4: 20})
-    assert load.rates() == [
+    assert rates({0: 5, 1: 5, 4: 20}, 2.0) == (
         (0.25, 20),
         (0.5, 20),
         (0.75, 10 / 0.75),
@@ -343,7 +362,16 @@ def test_rates_are_of_the_second_before() -> None:
         (1.5, 20),
         (1.75, 20),
         (2, 20),
-    ]
+    )
+
+
+def test_the_tokens_of_added_streams_are_spread_over_their_chunks() -> None:
+    timed = [Arrival(at, "text", "word") for at in (0.1, 0.3, 1.1)] + [Arrival(1.6, "end")]
+    b = Board(model="m", base_url="http://x/v1")
+    run = b.add("mine", [stream_stats(timed, usage=6), stream_stats(timed, usage=12)])
+    assert run.seconds == 1.6
+    assert run.rates == ((0.25, 24), (0.5, 24), (0.75, 16), (1, 12), (1.25, 12), (1.5, 6))
+    assert b.scene().groups[0].rates == run.rates
 
 
 # -- the embedded model
@@ -384,7 +412,7 @@ async def test_an_invalid_run_is_shown_without_numbers(sim_server: str) -> None:
     assert b.scene().title == "1 run, 0 streams measured, 1 of the runs invalid"
     assert "busy (invalid)" in b.text()
     assert "busy: invalid, the machine was busy." in b.text()
-    assert "the machine was busy" in draw_board(b.scene())
+    assert "the machine was busy" in draw_board(b.scene()).whole()
     assert ",False,sim-1," in b.csv()
 
 
@@ -409,30 +437,93 @@ def test_the_faults_to_choose_are_faults(fault: str) -> None:
 async def test_a_mark_for_each_stream_and_letters_that_are_text() -> None:
     async with serving(*answer(*[" token"] * 9)) as server:
         b = board(server)
-        empty = draw_board(b.scene())
+        assert marks_in(draw_board(b.scene()).html) == 0
         await b.run("<i>x</i>", requests=5, concurrency=1)
-    picture = draw_board(b.scene())
+    picture = draw_board(b.scene()).whole()
     assert "&lt;i&gt;x&lt;/i&gt;" in picture
     assert "<i>" not in picture
     assert "time to first token, TTFT (s)</text>" in picture
     assert "output rate of a stream (tokens/s)</text>" in picture
     assert "currentColor" in picture
     assert not re.search(r"<style|<metadata|#010203|<\?xml", picture)
-    ticks = empty.count("<use"), picture.count("<use")
-    assert ticks[1] >= ticks[0]
+    assert marks_in(picture) == 5
     assert 'aria-label="one mark is one stream' in picture
+
+
+def test_axes_are_not_sent_with_every_picture() -> None:
+    def stats(ttft: float) -> StreamStats:
+        return stream_stats([Arrival(ttft + 0.1 * n, "text", "a") for n in range(9)], usage=9)
+
+    b = Board(model="m", base_url="http://127.0.0.1:1/v1")
+    b.add("x", [stats(0.2)])
+    picture = draw_board(b.scene())
+    b.add("x", [stats(0.3)])  # another mark on the same axes
+    again = draw_board(b.scene())
+    referred = re.findall(r'<use href="#(board-[^"]+)"', picture.html)
+    assert len(referred) == 2
+    assert re.findall(r'<g id="(board-[^"]+)"', picture.hidden_axes()) == referred
+    assert "TTFT (s)</text>" not in picture.html
+    assert "TTFT (s)</text>" in picture.hidden_axes()
+    assert "board-" not in picture.whole()
+    assert again.html != picture.html
+    assert again.hidden_axes() == picture.hidden_axes()
+
+
+async def test_marks_that_look_alike_are_one_path() -> None:
+    """It is most of what a frame sends to the browser, and of what it does there."""
+    async with serving(*answer(*[" token"] * 9)) as server:
+        b = board(server)
+        await b.run("x", requests=20, concurrency=1)
+    html = draw_board(b.scene()).html
+    (row,) = re.findall(r'<path d="([^"]+)" fill="none" stroke="#0072b2" stroke-width="7.5"', html)
+    assert re.fullmatch(r"(M\d+(\.\d)? \d+(\.\d)?h0){20}", row)
+
+
+async def test_streams_that_have_ended_are_worked_out_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_at: list[int] = []
+    add = Tally.add
+
+    def noted(tally: Tally, result: Result, valid: bool = True) -> None:
+        looked_at.append(result.number)
+        add(tally, result, valid)
+
+    monkeypatch.setattr(Tally, "add", noted)
+    async with serving(*answer(*[" token"] * 9)) as server:
+        b = board(server)
+        running = asyncio.create_task(b.run("x", requests=5, concurrency=1))
+        while not running.done():
+            shown = b.scene()
+            assert sum(group.summary.streams for group in shown.groups) == len(looked_at)
+            assert sum(len(group.done) / 2 for group in shown.groups) == len(looked_at)
+            await asyncio.sleep(0.001)
+        assert len(set(looked_at)) == len(looked_at)
+        looked_at.clear()
+        await b.run("y", requests=2)
+        assert [group.summary.streams for group in b.scene().groups] == [5, 2]
+        assert b.scene() == b.scene()
+        assert sorted(looked_at) == [1, 1, 2, 2, 3, 4, 5]  # once, now that the runs are over
+        looked_at.clear()
+        await b.run("x", requests=3)
+    assert [group.summary.streams for group in b.scene().groups] == [8, 2]
+    assert [len(group.done) / 2 for group in b.scene().groups] == [8, 2]
+    assert len(looked_at) == 8
+    b.runs[1] = replace(b.runs[1], invalid="late")
+    assert [group.summary.streams for group in b.scene().groups] == [8, 0]
+    b.clear()
+    await asyncio.sleep(0)
+    assert b.scene().groups == ()
 
 
 async def test_the_same_scene_is_the_same_picture() -> None:
     async with serving(*answer("a", "b")) as server:
         b = board(server)
         await b.run("x", requests=2)
-    assert draw_board(b.scene()) == draw_board(b.scene())
+    assert draw_board(b.scene()).whole() == draw_board(b.scene()).whole()
     assert draw_file((b.scene(), "svg")) == draw_file((b.scene(), "svg"))
 
 
 def test_the_picture_drawn_in_advance_says_what_the_drawn_one_says() -> None:
-    drawn = draw_board(Board(model="m", base_url="http://x/v1").scene())
+    drawn = draw_board(Board(model="m", base_url="http://x/v1").scene()).whole()
     words = re.compile(r">([^<>]+)<")
     assert words.findall(EMPTY.strip()) == words.findall(drawn)
     assert "<svg" in EMPTY

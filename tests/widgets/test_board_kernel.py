@@ -9,7 +9,8 @@ from typing import Any
 import nbformat
 import pytest
 from jupyter_client.manager import start_new_kernel
-from nbclient import NotebookClient
+
+from tests.notebooks.run import Client
 
 from .test_kernel import WIDGET, Cell, click
 
@@ -25,9 +26,10 @@ hanging = await servers.enter_async_context(serving(ROLE, event("Hel"), HANG))
 """
 NEW = "board = Board(model='model-1', base_url={}.base_url)\n"
 LEFT = """
-await until(lambda: server.open_connections + hanging.open_connections == 0)
-print(len(get_comm_manager().comms), sum("streamlib" in repr(task) for task in asyncio.all_tasks()),
-      server.open_connections, hanging.open_connections)
+def tasks():
+    return sum("streamlib" in repr(task) for task in asyncio.all_tasks())
+await until(lambda: server.open_connections + hanging.open_connections + tasks() == 0)
+print(len(get_comm_manager().comms), tasks(), server.open_connections, hanging.open_connections)
 """
 
 
@@ -168,7 +170,7 @@ def test_an_interrupt_keeps_what_had_come(kernel: Any) -> None:
 def test_nbclient_keeps_the_picture_and_the_table() -> None:
     code = SETUP + NEW.format("server") + "run = await board.run('x', requests=2)"
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code)])
-    NotebookClient(notebook, kernel_name="python3").execute()
+    Client(notebook, kernel_name="python3").execute()
     still = notebook.cells[0].outputs[0].data
     assert "<svg" in still["text/html"]
     assert still["text/plain"].startswith("Board: 1 run")

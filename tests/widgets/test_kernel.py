@@ -12,7 +12,8 @@ import psutil
 import pytest
 from jupyter_client.blocking import BlockingKernelClient
 from jupyter_client.manager import start_new_kernel
-from nbclient import NotebookClient
+
+from tests.notebooks.run import Client
 
 SETUP = """
 import asyncio
@@ -222,7 +223,7 @@ def test_a_finished_view_shows_its_picture_again(kernel: Any) -> None:
 def test_nbclient_keeps_the_static_picture_in_the_notebook() -> None:
     code = SETUP + "await Race('Hi', model='m', base_url=server.base_url)"
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code)])
-    NotebookClient(notebook, kernel_name="python3").execute()
+    Client(notebook, kernel_name="python3").execute()
     outputs = notebook.cells[0].outputs
     assert [output.output_type for output in outputs] == ["display_data"]
     assert set(outputs[0].data) == {"text/html", "text/plain"}

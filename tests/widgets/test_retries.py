@@ -10,6 +10,7 @@ from streamlib.backoff import backoff_delays
 from streamlib.chat import stream_chat
 from streamlib.retry import resume, retry, timeouts
 from streamlib.widgets import Retries, retries
+from streamlib.widgets.retries import LIVE_PIECES
 from streamlib.widgets.retries_picture import HELP, draw_retries, meaning, words
 
 from ..stream_helpers import now, virtual
@@ -63,7 +64,8 @@ async def test_faults_in_a_row_and_no_word_lost(sim_server: str) -> None:
     r = await asked(sim_server, "status=503", "cut-after=12", "", "truncate-after=3")
     assert r.answer == whole
     assert [a.fault for a in r.attempts] == ["503", "StreamTruncated", ""]
-    assert [a.said for a in r.attempts] == [0, 0, sum(len(text) for _, text in r.attempts[1].pieces)]
+    assert [a.said for a in r.attempts] == [0, 0, r.attempts[1].characters]
+    assert r.attempts[1].characters > 0
     assert [a.complete for a in r.attempts] == [False, False, True]
     assert r.error is None
 
@@ -73,7 +75,7 @@ async def test_each_attempt_has_its_instants_in_order(sim_server: str) -> None:
     for a in r.attempts:
         at, status = a.answered
         assert status == 200
-        assert a.started <= a.sent <= at <= a.pieces[0][0] <= a.pieces[-1][0] <= a.ended
+        assert a.started <= a.sent <= at <= a.pieces[0] <= a.pieces[-1] <= a.ended
     assert r.attempts[0].connects
     assert r.attempts[0].ended <= r.attempts[1].started
 
@@ -220,9 +222,18 @@ async def test_a_function_that_stops_in_the_middle() -> None:
     assert r.attempts[0].outcome == "closed before its end"
 
 
+async def test_a_moving_picture_carries_the_end_of_the_text_and_every_instant() -> None:
+    texts = [str(number) for number in range(LIVE_PIECES + 5)]
+    r = await Retries(plays(texts))
+    assert [text for _, text in r.scene(1.0).handed_on] == texts[5:]
+    assert list(r.scene(1.0).handed_at) == [at for at, _ in r.handed_on]
+    assert [text for _, text in r.scene(None).handed_on] == texts
+    assert f"to the end: {len(r.answer)} characters" in r.text()
+
+
 async def test_an_empty_text_is_not_the_first() -> None:
     r = await Retries(plays(["", "a"]))
-    assert [text for _, text in r.attempts[0].pieces] == ["a"]
+    assert (len(r.attempts[0].pieces), r.attempts[0].characters) == (1, 1)
     assert r.answer == "a"
 
 
