@@ -15,9 +15,10 @@ from .lab import Lab, OpenNotebook, find_chromium, new_page, open_browser, runni
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Under pytest-xdist a module's tests stay in one process, with one JupyterLab and one Chromium."""
+    """Under pytest-xdist a module's tests stay in one process, with one JupyterLab and one Chromium, unless
+    they say themselves who stays together."""
     for item in items:
-        if item.path.parent == Path(__file__).parent:
+        if item.path.parent == Path(__file__).parent and not item.get_closest_marker("xdist_group"):
             item.add_marker(pytest.mark.xdist_group(item.path.stem))
 
 

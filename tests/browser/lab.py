@@ -9,18 +9,19 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 CHROMIUM_ARGS = [
     "--no-sandbox",
@@ -32,6 +33,11 @@ CHROMIUM_ARGS = [
     "--disable-sync",
 ]
 WIDTH, HEIGHT = 1280, 1000
+
+# Milliseconds for something to appear. It takes seconds; but a new machine that still compiles everything, or
+# a busy one, is no reason for a test to fail.
+PATIENCE = 180_000
+expect.set_options(timeout=PATIENCE)
 
 # Every cell stays in the page, so that a picture shows all of them, and no news of JupyterLab's lies over it.
 SETTINGS = {
@@ -94,7 +100,11 @@ def running_lab(folder: Path, *, environment: dict[str, str] | None = None) -> I
             "JUPYTERLAB_SETTINGS_DIR": str(home / "settings"),
             "STREAMLIB_HOME": str(home / "streamlib"),
         } | (environment or {})
+        # Several that look for a free port at the same time may find the same one.
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = str(free.getsockname()[1])
         command = [sys.executable, "-m", "streamlib", "lab", "--no-browser", "--work", str(folder)]
+        command += ["--port", port]
         with (home / "log").open("wb") as log:
             server = subprocess.Popen(command, env=env, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         try:
@@ -109,14 +119,17 @@ def running_lab(folder: Path, *, environment: dict[str, str] | None = None) -> I
 
 
 def _wait_for_server(server: subprocess.Popen[bytes], home: Path) -> Lab:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE / 1000
     while time.monotonic() < deadline:
         for path in (home / "runtime").glob("jpserver-*.json"):
             try:
                 facts = json.loads(path.read_text())
             except ValueError:  # written this instant
                 continue
-            return Lab(url=facts["url"], token=facts["token"])
+            with suppress(OSError):  # it writes this file, and then looks whether it gets its port
+                socket.create_connection(("127.0.0.1", facts["port"]), timeout=5).close()
+                if server.poll() is None:
+                    return Lab(url=facts["url"], token=facts["token"])
         if server.poll() is not None:
             break
         time.sleep(0.1)
@@ -143,12 +156,9 @@ class OpenNotebook:
 
     def __init__(self, page: Page, lab: Lab, path: str, *, dark: bool = False) -> None:
         self.page = page
-        page.set_viewport_size({"width": WIDTH, "height": HEIGHT})
         # A workspace of its own: else JupyterLab also opens the tabs of the page before.
         page.goto(f"{lab.url}lab/workspaces/{uuid4().hex}/tree/{path}?token={lab.token}")
-        page.wait_for_function(
-            "() => window.jupyterapp?.shell.currentWidget?.context?.isReady", timeout=60_000
-        )
+        page.wait_for_function("() => window.jupyterapp?.shell.currentWidget?.context?.isReady")
         self.wait_for_kernel()
         self.command("application:toggle-left-area")
         if dark:
@@ -157,7 +167,7 @@ class OpenNotebook:
     def wait_for_kernel(self) -> None:
         """Until the kernel has started and is idle: JupyterLab drops a cell that is run before."""
         status = "window.jupyterapp.shell.currentWidget.sessionContext.session?.kernel?.status"
-        self.page.wait_for_function(f"() => {status} === 'idle'", timeout=60_000)
+        self.page.wait_for_function(f"() => {status} === 'idle'")
 
     def command(self, name: str, args: dict[str, Any] | None = None, *, wait: bool = True) -> None:
         """Run one of JupyterLab's commands, as its menus do."""
@@ -169,14 +179,14 @@ class OpenNotebook:
         self.page.evaluate(
             "async () => { await window.jupyterapp.shell.currentWidget.sessionContext.shutdown(); }"
         )
-        self.page.context.close()
+        self.page.close()
 
     def cells(self) -> dict[str, Any]:
         """The kernel's status and every code cell: source, execution count, state, outputs."""
         state: dict[str, Any] = self.page.evaluate(CELLS)
         return state
 
-    def run_all(self, *, timeout: float = 180, while_running: Any = None) -> list[dict[str, Any]]:
+    def run_all(self, *, timeout: float = 300, while_running: Any = None) -> list[dict[str, Any]]:
         """Run > Run All Cells; returns the code cells when all have run, or one has raised."""
         self.command("notebook:run-all-cells", wait=False)
         deadline = time.monotonic() + timeout
@@ -206,15 +216,20 @@ class OpenNotebook:
             if now != html:
                 html, since = now, time.monotonic()
 
-    def problems(self) -> list[str]:
-        """What a learner would see go wrong: errors, widgets not drawn, broken pictures, open dialogs."""
+    def problems(self, *, patience: float = 20) -> list[str]:
+        """What a learner would see go wrong: errors, widgets not drawn, broken pictures, open dialogs.
+
+        What is still being drawn is no problem: it has `patience` seconds.
+        """
         raised = [
             f"{output['ename']}: {output['evalue']}\nin the cell\n{cell['source']}"
             for cell in self.cells()["cells"]
             for output in cell["outputs"]
             if output["output_type"] == "error"
         ]
-        seen: list[str] = self.page.evaluate(PROBLEMS)
+        deadline = time.monotonic() + patience
+        while (seen := self.page.evaluate(PROBLEMS)) and time.monotonic() < deadline:
+            self.page.wait_for_timeout(250)
         return raised + seen
 
     def shoot(self, folder: Path, *, prefix: str = "") -> list[Path]:
@@ -235,8 +250,12 @@ class OpenNotebook:
 
 
 def new_page(browser: Browser) -> Page:
-    """A page in a session of its own: no cookie of another one."""
-    return browser.new_context(viewport={"width": WIDTH, "height": HEIGHT}).new_page()
+    """A new tab. All are of one session: what JupyterLab is made of is fetched and compiled once."""
+    session = browser.contexts[0] if browser.contexts else browser.new_context()
+    page = session.new_page()
+    page.set_viewport_size({"width": WIDTH, "height": HEIGHT})
+    page.set_default_timeout(PATIENCE)
+    return page
 
 
 def _first_unrun(cells: list[dict[str, Any]]) -> str:

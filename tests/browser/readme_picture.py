@@ -34,9 +34,7 @@ def main() -> None:
         page = notebook.page
         page.set_viewport_size({"width": 1150, "height": 860})
         notebook.command("notebook:run-all-cells", wait=False)
-        page.locator(".streamlib-live >> text=/and queue: .* of 28 streams 8 ended/").wait_for(
-            timeout=120_000
-        )
+        page.locator(".streamlib-live >> text=/and queue: .* of 28 streams 8 ended/").wait_for()
         top = page.locator(".jp-CodeCell").nth(1)
         top.evaluate("cell => cell.scrollIntoView()")
         page.wait_for_timeout(1200)  # some stream, some wait, some are done

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, expect
 
 from .lab import Lab, OpenNotebook, new_page
 
@@ -31,10 +31,10 @@ def write(work: Path, name: str, *sources: str) -> str:
 def test_the_first_screen_is_the_first_notebook(jupyterlab: Lab, browser: Browser) -> None:
     page = new_page(browser)
     page.goto(f"{jupyterlab.url}?token={jupyterlab.token}")
-    page.wait_for_selector(".jp-NotebookPanel .jp-Notebook h1", timeout=60_000)
+    page.wait_for_selector(".jp-NotebookPanel .jp-Notebook h1")
     assert page.url.endswith("/lab/tree/00_start_here.ipynb")
     assert page.locator(".jp-Dialog, .jp-toast-button").count() == 0  # no news, no question
-    page.context.close()
+    page.close()
 
 
 def test_streamed_text_breaks_between_words(work: Path, open_notebook: Open) -> None:
@@ -63,7 +63,7 @@ def test_a_healthy_notebook_has_no_problems(work: Path, open_notebook: Open) -> 
     assert notebook.problems() == []
     assert [cell["count"] for cell in cells] == [1, 2, 3]
     assert cells[0]["outputs"][0]["text"].strip() == sys.prefix  # this environment's Python, no other
-    assert notebook.page.locator(".jupyter-widgets.widget-slider").count() == 1
+    expect(notebook.page.locator(".jupyter-widgets.widget-slider")).to_have_count(1)
 
 
 def test_the_harness_sees_every_kind_of_problem(work: Path, open_notebook: Open) -> None:
@@ -76,7 +76,7 @@ def test_the_harness_sees_every_kind_of_problem(work: Path, open_notebook: Open)
     """
     notebook = open_notebook(write(work, "broken.ipynb", textwrap.dedent(broken), "'after'"))
     notebook.run_all()
-    problems = "\n".join(notebook.problems())
+    problems = "\n".join(notebook.problems(patience=0))
     assert "ZeroDivisionError" in problems
     assert "broken picture" in problems
     assert "widget" in problems.replace("widget-view", "")

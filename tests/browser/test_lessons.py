@@ -14,7 +14,14 @@ from .lab import OpenNotebook
 ARTIFACTS = Path(__file__).resolve().parents[2] / "test-artifacts" / "notebooks"
 
 
-@pytest.mark.parametrize("name", [path.name for path in lessons()])
+# Together they take longer than everything else: three processes share them.
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(path.name, marks=pytest.mark.xdist_group(f"lessons {number % 3}"))
+        for number, path in enumerate(lessons())
+    ],
+)
 def test_runs_in_jupyterlab(name: str, open_notebook: Callable[[str], OpenNotebook]) -> None:
     notebook = open_notebook(name)
     try:

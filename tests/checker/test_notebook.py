@@ -7,7 +7,8 @@ from typing import Any
 
 import nbformat
 import pytest
-from nbclient import NotebookClient
+
+from tests.notebooks.run import Client
 
 STUB = '''
 from streamlib import check
@@ -51,7 +52,7 @@ def cells(tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
     """The cells of one notebook after a run."""
     sources = [STUB, WRONG, GRADED, RIGHT, GRADED, STUCK, AFTERWARDS]
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in sources])
-    client = NotebookClient(notebook, timeout=60, kernel_name="python3", allow_errors=True)
+    client = Client(notebook, timeout=60, kernel_name="python3", allow_errors=True)
     client.execute(env=os.environ | {"STREAMLIB_HOME": str(tmp_path_factory.mktemp("home"))})
     return list(notebook.cells)
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import nbformat
 from IPython.core.inputtransformer2 import TransformerManager
+from jupyter_client.client import KernelClient
 from nbclient import NotebookClient
 from nbformat import NotebookNode
 
@@ -104,14 +105,29 @@ class Checked:
     message: str
 
 
-def execute(notebook: NotebookNode, folder: Path) -> dict[str, Checked]:
+class Client(NotebookClient):
+    """Does not watch the kernel's heart.
+
+    At the end of a run nbclient ends the kernel and then closes the sockets of all channels. While the kernel
+    takes more than a second to end, the thread that misses its heartbeat opens new ones: when one comes in
+    between, closing waits for it for ever (jupyter_client, issue 771).
+    """
+
+    async def async_start_new_kernel_client(self) -> KernelClient:
+        client = await super().async_start_new_kernel_client()
+        client.hb_channel.stop()
+        return client
+
+
+def execute(notebook: NotebookNode, exercises: dict[int, str], folder: Path) -> dict[str, Checked]:
     """Run every cell in a fresh kernel, in a work folder as a learner has it: exercise -> verdict.
 
-    Raises nbclient.exceptions.CellExecutionError at the first cell that raises.
+    `exercises` are its `exercise_cells`, which the caller looks for: two threads that parse at the same time
+    can make Python 3.11 raise a SystemError. Raises nbclient.exceptions.CellExecutionError at the first cell
+    that raises.
     """
     deliver(NOTEBOOKS, folder)
     prefer_this_environment()
-    exercises = exercise_cells(notebook)
     cells = []
     reports = {}
     for index, cell in enumerate(notebook.cells):
@@ -120,7 +136,7 @@ def execute(notebook: NotebookNode, folder: Path) -> dict[str, Checked]:
             reports[name] = nbformat.v4.new_code_cell(REPORT)
             cells.append(reports[name])
     notebook.cells = cells
-    client = NotebookClient(
+    client = Client(
         notebook, timeout=CELL_SECONDS, kernel_name="python3", resources={"metadata": {"path": str(folder)}}
     )
     client.execute(env=os.environ | {"STREAMLIB_HOME": str(folder / "home")})

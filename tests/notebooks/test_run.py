@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from nbformat import NotebookNode
 
-from .run import Checked, execute, lessons, read, with_references
+from .run import Checked, execute, exercise_cells, lessons, read, with_references
 
 # one lesson, one process of pytest-xdist: its two runs are shared by its two tests
 each_lesson = pytest.mark.parametrize(
@@ -18,16 +18,18 @@ each_lesson = pytest.mark.parametrize(
 )
 
 
-def verdicts(notebook: NotebookNode) -> dict[str, Checked]:
+def verdicts(notebook: NotebookNode, exercises: dict[int, str]) -> dict[str, Checked]:
     with tempfile.TemporaryDirectory() as folder:
-        return execute(notebook, Path(folder))
+        return execute(notebook, exercises, Path(folder))
 
 
 @cache
 def both_ways(path: Path) -> tuple[Future[dict[str, Checked]], Future[dict[str, Checked]]]:
     """As shipped and with the references, at the same time: most of a lesson is waiting for tokens."""
+    shipped, solved = read(path), with_references(read(path))
+    exercises = exercise_cells(shipped)
     with ThreadPoolExecutor(2) as pool:
-        return pool.submit(verdicts, read(path)), pool.submit(verdicts, with_references(read(path)))
+        return pool.submit(verdicts, shipped, exercises), pool.submit(verdicts, solved, exercises)
 
 
 @each_lesson
