@@ -72,9 +72,12 @@ def is_transient(error: BaseException) -> bool:
 
     By HTTP status: 408, 409, 429 and from 500 up; any other 4xx says that the request is wrong, and a wrong
     request stays wrong. Without such a status: broken connections, timeouts, broken events and errors inside
-    the stream are transient, errors of the program (TypeError and the like) are not. Being cancelled is no
-    error to retry.
+    the stream are transient, errors of the program (TypeError and the like) are not. An account without money
+    (OpenAI's 429 with the code "insufficient_quota") has none a moment later. Being cancelled is no error to
+    retry.
     """
+    if getattr(error, "code", None) == "insufficient_quota":
+        return False
     status = _status(error)
     if status is not None and status >= 400:
         return status in (408, 409, 429) or status >= 500

@@ -184,7 +184,8 @@ async def behind_nginx(
     """The URL of an nginx that passes everything on to `url`.
 
     buffering: nginx's `proxy_buffering`. gzip: it compresses event streams too. patience: its
-    `proxy_read_timeout`, in seconds. All three as nginx has them when nobody says anything.
+    `proxy_read_timeout`, in seconds. All three as nginx has them when nobody says anything. And it
+    speaks HTTP/1.1 to `url`, as nginx does by itself since 1.29.7.
     """
     nginx = find_nginx()
     if nginx is None:
@@ -209,12 +210,32 @@ async def behind_nginx(
             yield proxy
 
 
+# A process between a server and the kernel: it ends the server when its own input ends, and that happens also
+# when the kernel is killed.
+WATCHMAN = """\
+import subprocess, sys, threading
+server = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL)
+def watch():
+    sys.stdin.buffer.read()
+    server.terminate()
+    try:
+        server.wait(3)
+    except subprocess.TimeoutExpired:
+        server.kill()
+threading.Thread(target=watch, daemon=True).start()
+sys.exit(server.wait())
+"""
+
+
 @asynccontextmanager
 async def _running(command: list[str], port: int) -> AsyncIterator[str]:
-    """A process that listens on `port`; ended with the block."""
+    """A process that listens on `port`; ended with the block, or with the kernel."""
     with tempfile.TemporaryFile() as complaints:
         process = subprocess.Popen(  # noqa: ASYNC220 (it takes a few milliseconds)
-            command, stdin=subprocess.DEVNULL, stdout=complaints, stderr=complaints
+            [sys.executable, "-I", "-S", "-c", WATCHMAN, *command],
+            stdin=subprocess.PIPE,
+            stdout=complaints,
+            stderr=complaints,
         )
         try:
             async with asyncio.timeout(START_SECONDS):
@@ -226,7 +247,8 @@ async def _running(command: list[str], port: int) -> AsyncIterator[str]:
                     await asyncio.sleep(0.02)
             yield _url(port)
         finally:
-            process.terminate()
+            assert process.stdin is not None
+            process.stdin.close()
             try:
                 await asyncio.to_thread(process.wait, 5)
             except subprocess.TimeoutExpired:

@@ -1,6 +1,6 @@
 """Many prompts -> many answers: so many at once, so many a minute, for so much money, in order. Lesson 8.
 
-    ask = partial(stream_chat, model=model.name, max_tokens=100)
+    ask = partial(stream_chat, model=model.name, max_completion_tokens=100)
     prompts = {"a.txt": "Summarise: …", "b.txt": "Summarise: …"}
     results = await run_batch(prompts, ask=ask, concurrency=8, per_minute=500, path="summaries.jsonl")
     print(report(results))
@@ -71,8 +71,8 @@ async def run_batch(
     budget: what all may cost together, in the currency of `price`; without a price, a number of tokens. What
         `path` says was spent before is counted in. The first job that does not fit ends the batch: it and all
         after it are "not run".
-    answer_tokens: the most an answer can have, the `max_tokens` of your requests. A budget and a limit on
-        tokens need it, and are as strict as it is true.
+    answer_tokens: the most an answer can have, the `max_completion_tokens` of your requests (for older
+        servers `max_tokens`). A budget and a limit on tokens need it, and are as strict as it is true.
     path: a file of JSON lines, one for each answer, only ever appended to. Jobs that failed, and prompts that
         have changed, are asked again. For other settings, such as another model, take another file.
     progress: a bar. on_start: called with a job's name when it begins, which may be to wait until the rate
@@ -87,7 +87,7 @@ async def run_batch(
     if attempts < 1:
         raise ValueError(f"attempts counts the first one too: it is at least 1, got {attempts}")
     if answer_tokens is None and (budget is not None or tokens_per_minute is not None):
-        raise ValueError("budget and tokens_per_minute need answer_tokens=…, the max_tokens of your requests")
+        raise ValueError("budget and tokens_per_minute need answer_tokens=…, the most an answer can have")
     batch = _Batch(
         ask=ask,
         attempts=attempts,

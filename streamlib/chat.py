@@ -49,7 +49,7 @@ class ChatError(Exception):
     """What every error here is. `text` is the answer so far, "" when none came.
 
     The rest is None unless the server said it: `status`, the HTTP status; `retry_after`, its header
-    Retry-After as it stands there, seconds or a date; `code`, its own code of an error inside the stream.
+    Retry-After as it stands there, seconds or a date; `code`, its own code, such as "rate_limit_exceeded".
     """
 
     def __init__(
@@ -109,7 +109,7 @@ def stream_chat(
     timeout: seconds of silence to bear, before the answer and between any two pieces of it; or an
         `httpx2.Timeout`; or None for no limit. It does not limit the whole answer.
     client: sends the request and stays open; for many streams over the same connections, and for tests.
-    options: further fields of the request, such as `max_tokens=200` or `temperature=0`.
+    options: further fields of the request, such as `max_completion_tokens=200` or `temperature=0`.
 
     Raises ValueError or TypeError for arguments that no request can be made of. All else is a `ChatError`.
     """
@@ -219,7 +219,8 @@ class ChatStream:
         kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
         if response.status_code == 200 and kind not in ("application/json", "text/html"):
             return
-        page = self._without_key(_message(await _page(response)))
+        said = await _page(response)
+        page = self._without_key(_message(said))
         if response.status_code == 200:
             raise BadAnswer(f"{self._where} sent {kind}, not an event stream: {page or 'nothing'}")
         status = f"{response.status_code} {response.reason_phrase}".strip()
@@ -227,6 +228,7 @@ class ChatStream:
             f"{self._where} answered {status}" + (f": {page}" if page else ""),
             status=response.status_code,
             retry_after=response.headers.get("retry-after"),
+            code=_code(said),
         )
 
     async def _read(self, response: httpx2.Response) -> AsyncGenerator[str, None]:
@@ -271,9 +273,10 @@ class ChatStream:
             raise BadAnswer(f"this is no chat chunk ({problem}): {shown!r}", text=self.text) from problem
         self._reasoning.append(reasoning)
         if error:
-            code = error.get("code") if isinstance(error, dict) else None
             said = self._without_key(_message(error))
-            raise StreamError(f"the server reported an error: {said}", text=self.text + text, code=code)
+            raise StreamError(
+                f"the server reported an error: {said}", text=self.text + text, code=_code({"error": error})
+            )
         return text
 
     @property
@@ -310,6 +313,13 @@ def _message(said: Any) -> str:
         said = said.get("error") or said.get("message") or said.get("detail") or str(said)
     text = " ".join(str(said).split())
     return text if len(text) <= 300 else text[:300] + " …"
+
+
+def _code(said: Any) -> str | int | None:
+    """The server's own code, in `{"error": {"code": …}}`."""
+    error = said.get("error") if isinstance(said, dict) else None
+    code = error.get("code") if isinstance(error, dict) else None
+    return code if isinstance(code, str | int) else None
 
 
 def _says(error: Exception) -> str:

@@ -52,7 +52,8 @@ def openai(chunk: Any) -> Piece:
     first = next((choice for choice in chunk.choices if choice.index == 0), None)
     if first is None:
         return Piece("", None, *counts)  # the usage chunk has no choices
-    return Piece(first.delta.content or "", first.finish_reason, *counts)
+    reason = first.finish_reason or None  # some servers send "" in every chunk
+    return Piece(first.delta.content or "", reason, *counts)
 
 
 def responses(event: Any) -> Piece:
@@ -109,8 +110,8 @@ def google(chunk: Any) -> Piece:
 
 
 def _name(value: Any) -> str | None:
-    """The word of an enum's member; of a plain string, itself."""
-    return None if value is None else str(getattr(value, "value", value))
+    """The word of an enum's member; of a plain string, itself; None of nothing."""
+    return str(getattr(value, "value", value)) if value else None
 
 
 PROVIDERS: dict[str, Callable[[Any], Piece]] = {

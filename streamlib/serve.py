@@ -10,7 +10,8 @@ named `done` (https://html.spec.whatwg.org/multipage/server-sent-events.html). W
 - The reader leaves: the stream is closed at once, also while it waits for a token, and with it the model.
 - Nothing comes for a while: a comment goes out as a heartbeat, so that no proxy takes silence for death.
 - It fails before the first byte: an HTTP status says so. After it: an event named `error`.
-- The reader reads slowly: the next token is not asked for until there is room.
+- The reader reads slowly: the next token is not asked for until there is room. Who reads nothing at all for a
+  minute counts as gone.
 - The connection breaks: `Replay` keeps the answer for a reader who comes back with `Last-Event-ID`.
 """
 
@@ -47,7 +48,11 @@ log = logging.getLogger(__name__)
 
 
 def sse_response(
-    stream: AsyncIterable[Any], *, heartbeat: float = 15.0, headers: Mapping[str, str] | None = None
+    stream: AsyncIterable[Any],
+    *,
+    heartbeat: float = 15.0,
+    send_timeout: float = 60.0,
+    headers: Mapping[str, str] | None = None,
 ) -> StreamingResponse:
     """The response that sends `stream`, whose items are text, or anything else that JSON can say.
 
@@ -56,6 +61,7 @@ def sse_response(
     since a browser's `EventSource` takes the end of the response for a broken connection and asks again.
 
     heartbeat: seconds of silence after which a comment is sent.
+    send_timeout: seconds for which a full connection may take nothing; after that the reader counts as gone.
     headers: further headers, and other values for those that are set here.
 
     The status waits for the first item, or for the first heartbeat if that is sooner. Until then an error of
@@ -64,16 +70,17 @@ def sse_response(
     becomes an event named `error`, the last one, with `{"message": …, "try_again": …}`. The reader is told
     the detail of an `HTTPException`, and of no other error: that is for the log.
 
-    Raises TypeError when `stream` is no async iterable, ValueError for a heartbeat that is not above 0.
+    Raises TypeError when `stream` is no async iterable, ValueError for seconds that are not above 0.
     """
     if not hasattr(stream, "__aiter__"):
         hint = "an async function with a `yield`, called, gives one"
         if hasattr(stream, "__iter__"):
             hint = "streamlib.streams.from_thread makes one of a sync stream"
         raise TypeError(f"sse_response needs an async iterable, got {type(stream).__name__}: {hint}")
-    if not heartbeat > 0:
-        raise ValueError(f"heartbeat is a number of seconds above 0, got {heartbeat!r}")
-    return _EventStream(stream, heartbeat, headers)
+    for name, seconds in (("heartbeat", heartbeat), ("send_timeout", send_timeout)):
+        if not seconds > 0:
+            raise ValueError(f"{name} is a number of seconds above 0, got {seconds!r}")
+    return _EventStream(stream, heartbeat, send_timeout, headers)
 
 
 class _EventStream(StreamingResponse):
@@ -87,13 +94,18 @@ class _EventStream(StreamingResponse):
     media_type = "text/event-stream"
 
     def __init__(
-        self, stream: AsyncIterable[Any], heartbeat: float, headers: Mapping[str, str] | None
+        self,
+        stream: AsyncIterable[Any],
+        heartbeat: float,
+        send_timeout: float,
+        headers: Mapping[str, str] | None,
     ) -> None:
         super().__init__(stream, headers=headers)
         for name, value in HEADERS.items():
             self.headers.setdefault(name, value)
         self._stream = stream
         self._heartbeat = heartbeat
+        self._send_timeout = send_timeout
         self._started = False  # the status is sent
         self._quiet_since = 0.0
         self._turn = asyncio.Lock()  # two tasks write
@@ -150,12 +162,13 @@ class _EventStream(StreamingResponse):
         """Hand bytes to the server, the status before the first; wait while the connection is full."""
         async with self._turn:
             try:
-                if not self._started:
-                    self._started = True
-                    start = {"type": "http.response.start", "status": self.status_code}
-                    await send({**start, "headers": self.raw_headers})
-                await send({"type": "http.response.body", "body": data, "more_body": more})
-            except OSError as error:  # how some servers say that the reader has left
+                async with asyncio.timeout(self._send_timeout):
+                    if not self._started:
+                        self._started = True
+                        start = {"type": "http.response.start", "status": self.status_code}
+                        await send({**start, "headers": self.raw_headers})
+                    await send({"type": "http.response.body", "body": data, "more_body": more})
+            except OSError as error:  # out of time; or how some servers say that the reader has left
                 raise ClientDisconnect from error
             self._quiet_since = asyncio.get_running_loop().time()
 

@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamlib.backoff import backoff_delays, is_transient, retry_after
+from streamlib.chat import StreamError
 
 NOW = 1_795_000_000.0
 REQUEST = httpx2.Request("POST", "http://sim/v1/chat/completions")
@@ -165,6 +166,21 @@ def test_without_a_status_broken_connections_are_worth_it_and_bugs_are_not(
     error: BaseException, worth_it: bool
 ) -> None:
     assert is_transient(error) is worth_it
+
+
+def test_an_account_without_money_has_none_a_moment_later() -> None:
+    body = {"message": "You exceeded your current quota", "code": "insufficient_quota"}
+    response = httpx2.Response(429, request=REQUEST)
+    assert not is_transient(openai.RateLimitError("429", response=response, body=body))
+    assert not is_transient(openai.APIError("inside the stream", REQUEST, body=body))
+    assert not is_transient(StreamError("inside the stream", code="insufficient_quota"))
+
+
+@pytest.mark.parametrize("code", [None, "rate_limit_exceeded"])
+def test_any_other_code_of_a_429_changes_nothing(code: str | None) -> None:
+    response = httpx2.Response(429, request=REQUEST)
+    assert is_transient(openai.RateLimitError("429", response=response, body={"code": code}))
+    assert is_transient(StreamError("inside the stream", code=code))
 
 
 def test_broken_json_inside_another_error_is_worth_it() -> None:

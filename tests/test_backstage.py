@@ -6,6 +6,7 @@ import asyncio
 import json
 import signal
 import socket
+import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
@@ -152,6 +153,27 @@ async def _data(lines: AsyncIterator[str]) -> str:
         if line.startswith("data: "):
             return line
     raise AssertionError("the stream ended")
+
+
+async def test_a_process_ends_also_when_the_kernel_is_killed() -> None:
+    code = """
+import asyncio
+from streamlib.backstage import serving_process
+async def main():
+    async with serving_process("streamlib.backstage:ticker") as url:
+        print(url, flush=True)
+        await asyncio.sleep(100)
+asyncio.run(main())
+"""
+    kernel = await asyncio.create_subprocess_exec(sys.executable, "-c", code, stdout=asyncio.subprocess.PIPE)
+    assert kernel.stdout is not None
+    async with asyncio.timeout(60):
+        url = (await kernel.stdout.readline()).decode().strip()
+        assert not is_free(url)
+        kernel.kill()
+        await kernel.wait()
+        while not is_free(url):  # noqa: ASYNC110 (nobody tells)
+            await asyncio.sleep(0.05)
 
 
 async def test_a_process_that_does_not_start_says_why() -> None:

@@ -460,6 +460,23 @@ async def test_an_error_status_keeps_retry_after_as_it_stands(retry_after: str) 
     assert error.retry_after == retry_after
 
 
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        (b'{"error": {"message": "pay", "code": "insufficient_quota"}}', "insufficient_quota"),
+        (b'{"error": {"code": 1302}}', 1302),
+        (b'{"error": {"code": null}}', None),
+        (b'{"error": {"code": ["odd"]}}', None),
+        (b'{"error": "boom"}', None),
+        (b"[]", None),
+        (b"", None),
+    ],
+)
+async def test_an_error_status_keeps_the_servers_own_code(body: bytes, code: str | int | None) -> None:
+    error, _ = await failure(Server(body, status=429).chat())
+    assert error.code == code
+
+
 async def test_without_retry_after_it_is_none() -> None:
     error, _ = await failure(Server(b"", status=429).chat())
     assert error.retry_after is None

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator
-from contextlib import aclosing
+from contextlib import aclosing, nullcontext
 from types import SimpleNamespace as Event
 from typing import Any
 
@@ -281,6 +281,23 @@ async def test_a_generator_below_google_s_is_closed_also_when_chunks_are_waiting
     async with text_deltas(above(), "google") as stream:
         assert await anext(stream) == "a"
     assert closed == ["below"]
+
+
+@pytest.mark.parametrize("last", ["", None, "stop"])
+async def test_an_empty_finish_reason_is_none(last: str | None) -> None:
+    """Older Ollama and SGLang send it in every chunk: https://github.com/ollama/ollama/issues/4357"""
+
+    async def chunks() -> AsyncIterator[Any]:
+        for text, reason in (("Half", ""), (" an", last)):
+            choice = Event(index=0, delta=Event(content=text), finish_reason=reason)
+            yield Event(choices=[choice], usage=None)
+
+    stream = text_deltas(chunks(), "openai")
+    with nullcontext() if last else pytest.raises(StreamTruncated):
+        async with stream:
+            async for _ in stream:
+                pass
+    assert (stream.text, stream.finish_reason) == ("Half an", last or None)
 
 
 async def test_the_iterator_of_a_response_is_closed_as_well() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import tomllib
@@ -71,3 +72,10 @@ def test_every_dependency_is_pinned() -> None:
     names = {re.match(r"[\w.-]+", line)[0] for line in lines}  # type: ignore[index]
     pinned = set(re.findall(r"^([\w.-]+)==", (TOP / "constraints.txt").read_text(), re.MULTILINE))
     assert names - pinned == set()
+
+
+@pytest.mark.xdist_group("a group")
+def test_groups_of_tests_stay_in_one_process() -> None:
+    """pytest-xdist shows by the name that it has seen the mark; some versions of pytest hide it from it."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        assert "@a group" in os.environ["PYTEST_CURRENT_TEST"]

@@ -343,6 +343,29 @@ async def test_upstream_is_closed_while_the_connection_is_full() -> None:
         assert upstream.made <= made + 1  # a connection that ends has room again, for a moment
 
 
+async def test_a_reader_who_reads_nothing_counts_as_gone() -> None:
+    upstream = Upstream(["x" * 100_000] * 1000)
+    async with serving(app_of(lambda: sse_response(upstream, send_timeout=0.5))) as url:
+        reader = await Reader.of(url)
+        await asyncio.wait_for(upstream.closed.wait(), 20)
+        assert upstream.made < 1000
+        reader.leave_rudely()
+
+
+def test_without_saying_so_a_full_connection_has_a_minute() -> None:
+    upstream = Upstream(["a"] * 10, every=1)
+
+    async def send(message: Any) -> None:
+        if b"a" in message.get("body", b""):
+            await asyncio.Event().wait()
+
+    async def receive() -> Any:
+        return await asyncio.Event().wait()
+
+    virtual(sse_response(upstream)({"type": "http", "method": "GET"}, receive, send))
+    assert (upstream.made, upstream.closed_at) == (1, 1 + 60)
+
+
 async def test_upstream_is_closed_under_middleware_that_cancels_scopes() -> None:
     upstream = Upstream(["a"] * 1000, every=0.02)
     app = app_of(lambda: sse_response(upstream))
@@ -463,10 +486,11 @@ def test_what_is_no_stream_is_refused_with_a_hint(stream: Any, hint: str) -> Non
         sse_response(stream)
 
 
-@pytest.mark.parametrize("heartbeat", [0, -1, float("nan")])
-def test_a_heartbeat_is_above_zero(heartbeat: float) -> None:
-    with pytest.raises(ValueError, match="above 0"):
-        sse_response(Upstream([]), heartbeat=heartbeat)
+@pytest.mark.parametrize("seconds", [0, -1, float("nan")])
+@pytest.mark.parametrize("name", ["heartbeat", "send_timeout"])
+def test_seconds_are_above_zero(name: str, seconds: float) -> None:
+    with pytest.raises(ValueError, match=f"{name} is a number of seconds above 0"):
+        sse_response(Upstream([]), **{name: seconds})
 
 
 def test_the_error_event_is_json() -> None:

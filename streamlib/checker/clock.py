@@ -73,6 +73,11 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self._woken = threading.Event()
         self._threads = threading.active_count()
 
+    def __del__(self) -> None:
+        """Where the guard ended the thread before `close()`: quietly, not with asyncio's ResourceWarning."""
+        if not self.is_running():
+            self.close()
+
     def time(self) -> float:
         return self.clock.time()
 

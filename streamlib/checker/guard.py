@@ -22,6 +22,7 @@ T = TypeVar("T")
 
 INSISTING = 0.3  # seconds
 MIB = 2**20
+STEPS = 5  # so many times the time of one step is the time of all
 
 
 class Overrun(Exception):
@@ -87,10 +88,18 @@ def _throw(thread: threading.Thread, exception: type[BaseException] | None) -> N
     ctypes.pythonapi.PyThreadState_SetAsyncExc(ident, ctypes.py_object(exception) if exception else None)
 
 
-def run_guarded(work: Callable[[], T], *, seconds: float, memory: int = 400 * MIB) -> T:
+def run_guarded(
+    work: Callable[[], T],
+    *,
+    step: Callable[[], int] = lambda: 0,
+    seconds: float,
+    memory: int = 400 * MIB,
+) -> T:
     """The result of `work()`, or its exception. Raises `Overrun` after `seconds` or `memory` more bytes.
 
-    Where no thread can be started (a browser's kernel) `work` runs here, unguarded.
+    Work in steps has `seconds` for each of them, and `STEPS` times as long for all: what is slow is not
+    endless. `step()` says at which one it is. Where no thread can be started (a browser's kernel) `work`
+    runs here, unguarded.
     """
     worker = _Worker(work)
     try:
@@ -99,7 +108,7 @@ def run_guarded(work: Callable[[], T], *, seconds: float, memory: int = 400 * MI
                 worker.start()
             except RuntimeError:
                 return work()
-            reason = _watch(worker.done, seconds, memory)
+            reason = _watch(worker.done, step, seconds, memory)
     except BaseException:  # the person pressed Stop
         _end(worker)
         raise
@@ -112,16 +121,21 @@ def run_guarded(work: Callable[[], T], *, seconds: float, memory: int = 400 * MI
     return worker.results[0]
 
 
-def _watch(done: threading.Event, seconds: float, memory: int) -> str:
+def _watch(done: threading.Event, step: Callable[[], int], seconds: float, memory: int) -> str:
     """Wait until it is done, or return why it must be ended."""
     import psutil
 
     process = psutil.Process()
-    deadline = time.perf_counter() + seconds
     allowed = process.memory_info().rss + memory
+    at, begun = step(), time.perf_counter()
+    deadline, last_deadline = begun + seconds, begun + STEPS * seconds
     while not done.wait(0.02):
-        if time.perf_counter() > deadline:
-            return f"it was still running after {seconds:g} seconds"
+        now = time.perf_counter()
+        if at != step():
+            at, deadline = step(), min(now + seconds, last_deadline)
+        if now > deadline:
+            limit = seconds if deadline < last_deadline else STEPS * seconds
+            return f"it was still running after {limit:g} seconds"
         if process.memory_info().rss > allowed:
             return f"it took more than {memory / MIB:.0f} MiB of memory"
     return ""

@@ -91,6 +91,17 @@ def _virtual(real: Callable[..., Any], virtual: Callable[..., Any]) -> Callable[
     return function
 
 
+def _unraisable(real: Callable[[sys.UnraisableHookArgs], Any]) -> Callable[[sys.UnraisableHookArgs], Any]:
+    """`sys.unraisablehook`, for what a `__del__` raises: in a judged thread it is printed, so it goes to the
+    stage, and `Halt` to nowhere, whatever hook the notebook or a test runner has."""
+
+    def hook(unraisable: sys.UnraisableHookArgs) -> None:
+        judged_here = stage_here() is not None or getattr(_here, "mute", False)
+        (sys.__unraisablehook__ if judged_here else real)(unraisable)
+
+    return hook
+
+
 def _no_input(clock: object, *prompt: object) -> str:
     raise RuntimeError("input() asks a person; a checked function gets all it needs as arguments")
 
@@ -133,6 +144,7 @@ class Interception:
             if id(value) in replaced and value is replaced[id(value)][0]:
                 self._set(self._names, name, replaced[id(value)][1])
         self._set(builtins.__dict__, "input", _virtual(builtins.input, _no_input))
+        self._set(sys.__dict__, "unraisablehook", _unraisable(sys.unraisablehook))
         for name in ("stdout", "stderr"):
             if not isinstance(getattr(sys, name), _Print):
                 setattr(sys, name, _Print(getattr(sys, name)))

@@ -27,7 +27,7 @@ from .stub import is_stub
 from .verdict import State, Verdict
 from .wording import call_text
 
-SECONDS = 4.0  # of real time for one check; ending a thread takes up to 0.6 more
+SECONDS = 3.0  # of real time for one case, five times that for all; ending a thread takes up to 0.6 more
 PATIENCE = 10_000.0  # virtual seconds an answer may go on after the reference is done
 
 _one_at_a_time = threading.Lock()
@@ -38,12 +38,13 @@ class Trial:
     """How far a check has come: all that is left when the thread that writes it must be ended."""
 
     case: Case | None = None
+    steps: int = 0  # how often somebody, an answer or a mistake, has begun to play a case
     verdict: Verdict | None = None
     printed: list[Printed] = field(default_factory=list)  # one for each case
 
 
 def judge(solution: Solution, exercise: Exercise, *, seconds: float = SECONDS) -> Verdict:
-    """Check `solution` in at most `seconds` of real time, and a moment to end what does not end."""
+    """Check `solution`; a case has `seconds` of real time, and what does not end is ended a moment later."""
     if stage_here() is not None:
         raise RuntimeError("check() was called by a function that is being checked: call it outside")
     plain = plain_function(solution)
@@ -54,7 +55,8 @@ def judge(solution: Solution, exercise: Exercise, *, seconds: float = SECONDS) -
     trial = Trial()
     with _one_at_a_time, Interception(names) as interception:
         try:
-            return run_guarded(lambda: tidily(solution, exercise, home, trial), seconds=seconds)
+            work = functools.partial(tidily, solution, exercise, home, trial)
+            return run_guarded(work, step=lambda: trial.steps, seconds=seconds)
         except Overrun as overrun:
             interception.mute_while(overrun.may_print)
             if trial.verdict is not None:  # what is wrong was known; only its name was still sought
@@ -87,6 +89,7 @@ def try_out(solution: Solution, exercise: Exercise, home: str, trial: Trial) -> 
     """Play all cases, in this thread. The first that differs makes the verdict."""
     for number, case in enumerate(exercise.cases):
         trial.case = case
+        trial.steps += 1
         if problem := signature_problem(solution, case):
             return failed(exercise, trial, "wrong", problem)
         expected = run_case(exercise.reference, case)
@@ -100,7 +103,7 @@ def try_out(solution: Solution, exercise: Exercise, home: str, trial: Trial) -> 
         picture = picture_of(expected, got, exercise.show)
         details = [picture] if picture else []
         trial.verdict = failed(exercise, trial, state, found, details)
-        if mistake := recognise(solution, exercise, number, got, home):
+        if mistake := recognise(solution, exercise, number, got, home, trial):
             found = Difference(found.aspect, found.facts, mistake.message, mistake.id)
             return failed(exercise, trial, state, found, details)
         return trial.verdict
@@ -126,25 +129,27 @@ def play_answer(
 
 
 def recognise(
-    solution: Solution, exercise: Exercise, failing: int, got: Outcome, home: str
+    solution: Solution, exercise: Exercise, failing: int, got: Outcome, home: str, trial: Trial
 ) -> Mistake | None:
     """The named mistake with the same outcome in the case that failed, or None.
 
     When there are several, the one that agrees with the answer in most of the other cases too.
     """
     expected = run_case(exercise.reference, exercise.cases[failing])
-    suspects = [
-        mistake
-        for mistake in exercise.mistakes
-        if alike(play_answer(mistake.solution, exercise.cases[failing], expected), got)
-    ]
+    suspects = []
+    for mistake in exercise.mistakes:
+        trial.steps += 1
+        if alike(play_answer(mistake.solution, exercise.cases[failing], expected), got):
+            suspects.append(mistake)
     if len(suspects) < 2:
         return suspects[0] if suspects else None
     agreements = [0] * len(suspects)
     for case in exercise.cases:
         expected = run_case(exercise.reference, case)
+        trial.steps += 1
         given = play_answer(solution, case, expected, home)
         for number, mistake in enumerate(suspects):
+            trial.steps += 1
             agreements[number] += alike(play_answer(mistake.solution, case, expected), given)
     return suspects[agreements.index(max(agreements))]
 

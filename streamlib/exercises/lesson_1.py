@@ -7,6 +7,7 @@ import io
 import json
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from typing import Any
 
 from ..checker import Case, Exercise, Source
@@ -54,6 +55,7 @@ sse_messages = Exercise(
             note="an extra blank line between two messages",
         ),
         Case('database: 1\ndata: {"n": 1}\n\n', note="another field whose name begins with data"),
+        Case(' data: {"n": 1}\n\ndata: {"n": 2}\n\n', note="a line that starts with a space, not with data:"),
         Case("data: [DONE]\n\n", note="nothing but [DONE]"),
         Case("", note="no text at all"),
     ],
@@ -171,6 +173,15 @@ def looks_at_the_first_line_only(raw: str) -> list[dict[str, Any]]:
 )
 def wants_the_space(raw: str) -> list[dict[str, Any]]:
     data = [line[6:] for line in raw.split("\n") if line.startswith("data: ")]
+    return [json.loads(text) for text in data if text != "[DONE]"]
+
+
+@sse_messages.mistake(
+    "You strip the line before you look at its beginning. ` data:`, with a space before it, is another field: white space "
+    "may go from the data, not from the line."
+)
+def strips_the_line_first(raw: str) -> list[dict[str, Any]]:
+    data = [line.strip()[5:].strip() for line in raw.split("\n") if line.strip().startswith("data:")]
     return [json.loads(text) for text in data if text != "[DONE]"]
 
 
@@ -437,6 +448,8 @@ def split_lines(chunks: Iterable[bytes]) -> Iterator[str]:
     unfinished = b""
     after_cr = False  # the last chunk ended with \r: a \n that comes next belongs to it
     for chunk in chunks:
+        if not chunk:
+            continue  # it says nothing about what comes after a \r
         if after_cr:
             chunk = chunk.removeprefix(b"\n")
         after_cr = chunk.endswith(b"\r")
@@ -470,6 +483,7 @@ line_splitter = Exercise(
         Case([bytes([byte]) for byte in "ü\r\n☕\n\r\n".encode()], note="one byte in each chunk"),
         Case([b"\ndata: max\n"], note="an empty line comes first"),
         Case([b"a", b"", b"b\n", b""], note="empty chunks"),
+        Case([b"data: a\r", b"", b"\n\r\n"], note="an empty chunk between CR and LF"),
         Case([], note="no chunks"),
         Case(
             Source([b"data: a\n\n", b"data: b\n\n", b"data: c\n\n"], kind="iterator"),
@@ -678,6 +692,21 @@ def counts_cr_lf_twice(chunks: Iterable[bytes]) -> Iterator[str]:
 
 
 @line_splitter.mistake(
+    "There is an empty line too many. An empty chunk between `\\r` and `\\n` makes you forget the `\\r`: what you remember "
+    "is about the last byte, and an empty chunk brings none. Skip it."
+)
+def forgets_the_cr_at_an_empty_chunk(chunks: Iterable[bytes]) -> Iterator[str]:
+    rest, after_cr = b"", False
+    for chunk in chunks:
+        if after_cr and chunk.startswith(b"\n"):
+            chunk = chunk[1:]
+        after_cr = chunk.endswith(b"\r")
+        *lines, rest = re.split(rb"\r\n|\n|\r", rest + chunk)
+        for line in lines:
+            yield line.decode()
+
+
+@line_splitter.mistake(
     "The stream has ended in the middle of a line, and you deliver the piece (or the empty text behind the last line "
     "end) as if it were a line. An event that lost its end is not an event: drop it."
 )
@@ -768,7 +797,8 @@ def decode_events(lines: Iterable[str]) -> Iterator[ServerSentEvent]:
     r"""The events in an iterable of lines, each as soon as its blank line is there.
 
     `data` lines are joined with `\n`; without any, a blank line delivers nothing. `event` is the name, "message"
-    when there is none. The last `id` stays for later events too. `retry` is a number, other values are ignored.
+    when there is none. The last `id` stays for later events too. `retry` is a number when all of it is digits, `0` to
+    `9`; other values are ignored.
     An event without its blank line is dropped.
 
     >>> list(decode_events(["event: greeting", "data: hello", "data: world", ""]))
@@ -830,6 +860,14 @@ event_decoder = Exercise(
         Case(
             ["retry: soon", "data: a", "", "retry: -5", "data: b", ""], note="retry values that are no number"
         ),
+        Case(
+            ["retry: +5", "data: a", "", "retry: 1_000", "data: b", "", "retry:", "data: c", ""],
+            note="retry values that are not all digits",
+        ),
+        Case(
+            ["retry: ²", "data: a", "", "retry: \uff13", "data: b", ""],
+            note="retry values in digits other than 0 to 9",
+        ),
         Case(["data: a", "x-trace: 1", "Data: b", "foo", ""], note="fields that the standard does not know"),
         Case([], note="no lines"),
         Case(
@@ -887,7 +925,7 @@ def with_blocks(lines: Iterable[str]) -> Iterator[ServerSentEvent]:
                 last_id = value
             elif name == "event":
                 event = value or "message"
-            elif name == "retry" and value.isdigit():
+            elif name == "retry" and value.isascii() and value.isdigit():
                 retry = int(value)
         if data:
             yield ServerSentEvent("\n".join(data), event, last_id, retry)
@@ -1155,7 +1193,7 @@ def keeps_the_retry(lines: Iterable[str]) -> Iterator[ServerSentEvent]:
             event = field[1]
         elif field and field[0] == "id":
             id = field[1]
-        elif field and field[0] == "retry" and field[1].isdigit():
+        elif field and field[0] == "retry" and re.fullmatch("[0-9]+", field[1]):
             retry = int(field[1])
 
 
@@ -1179,6 +1217,53 @@ def trusts_the_retry(lines: Iterable[str]) -> Iterator[ServerSentEvent]:
         elif field and field[0] == "id":
             id = field[1]
         elif field and field[0] == "retry":
+            retry = int(field[1])
+
+
+@event_decoder.mistake(
+    "`int()` takes more than digits: a sign (`-5`, `+5`), spaces, even `1_000`. Look whether the value is all digits "
+    "before you convert it."
+)
+def leaves_the_digits_to_int(lines: Iterable[str]) -> Iterator[ServerSentEvent]:
+    data: list[str] = []
+    event, id, retry = "", "", None
+    for line in lines:
+        field = parse_field(line)
+        if line == "":
+            if data:
+                yield ServerSentEvent("\n".join(data), event or "message", id, retry)
+            data, event, retry = [], "", None
+        elif field and field[0] == "data":
+            data.append(field[1])
+        elif field and field[0] == "event":
+            event = field[1]
+        elif field and field[0] == "id":
+            id = field[1]
+        elif field and field[0] == "retry":
+            with suppress(ValueError):
+                retry = int(field[1])
+
+
+@event_decoder.mistake(
+    "`isdigit()` is true for `²` as well, and for the digits of every script. Here only `0` to `9` count: ask "
+    "`isascii()` too."
+)
+def takes_every_digit_there_is(lines: Iterable[str]) -> Iterator[ServerSentEvent]:
+    data: list[str] = []
+    event, id, retry = "", "", None
+    for line in lines:
+        field = parse_field(line)
+        if line == "":
+            if data:
+                yield ServerSentEvent("\n".join(data), event or "message", id, retry)
+            data, event, retry = [], "", None
+        elif field and field[0] == "data":
+            data.append(field[1])
+        elif field and field[0] == "event":
+            event = field[1]
+        elif field and field[0] == "id":
+            id = field[1]
+        elif field and field[0] == "retry" and field[1].isdigit():
             retry = int(field[1])
 
 

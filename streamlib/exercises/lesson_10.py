@@ -34,7 +34,7 @@ DOCUMENT = (
     "client asks for the rest. It keeps what was said, it waits as the server tells it to, and it stops after a while."
 )
 
-HOUR = 3600.0
+HOUR, LONG = 3600.0, 60.0
 FINE, AS_THEY_COME, SHORT = "fine", "as they come", "under a minute"
 
 
@@ -101,7 +101,7 @@ class Report:
     text: str
     error: bool
     first_request: str
-    requests: int | str
+    requests: int | str  # "6 to 12", say, of a server that never recovers: when to give up is free
     waits: str
     pieces: str
     longest_silence: str
@@ -159,15 +159,19 @@ def is_of_the_stream(error: BaseException | None) -> bool:
     return False
 
 
-def how_many(requests: int, faults: int) -> int | str:
-    """The number of requests; how long to go on when nothing gets better is free, within bounds."""
+def how_many(requests: int, at_least: int | None) -> int | str:
+    """The number of requests; with `at_least` it is free, from that to twelve."""
     if requests > 12:
         return "too many"
-    return "6 to 12" if requests >= 6 and requests > faults else requests
+    return f"{at_least} to 12" if at_least and requests >= at_least else requests
 
 
-def hostile(note: str, *faults: str, leave_after: int | None = None) -> Case:
-    """A case: each request meets the next of `faults`; the reader leaves after so many pieces."""
+def hostile(note: str, *faults: str, leave_after: int | None = None, at_least: int | None = None) -> Case:
+    """A case: each request meets the next of `faults`; the reader leaves after so many pieces.
+
+    at_least: for a server that never recovers. How long to go on there is free, and so is the silence in
+    all, but there are at least so many requests.
+    """
 
     async def play(solution: Solution, stage: Stage) -> Report:
         server = HostileServer(faults)
@@ -198,10 +202,10 @@ def hostile(note: str, *faults: str, leave_after: int | None = None) -> Case:
             text="left early" if leave_after else told_apart(text, whole),
             error=error,
             first_request=server.first_request(),
-            requests=how_many(len(server.asked), len(faults)),
+            requests=how_many(len(server.asked), at_least),
             waits=server.waits(),
             pieces="all at once" if at_once or (len(pieces) == 1 and whole == text) else AS_THEY_COME,
-            longest_silence=SHORT if silence < 60 else "over a minute",
+            longest_silence=SHORT if at_least or silence < LONG else "over a minute",
             streams_left_open=left_open,
         )
 
@@ -212,10 +216,10 @@ async def summarise(document: str, ask: Ask) -> AsyncGenerator[str, None]:
     """The pieces of a summary of `document`, as they come; none is lost and none comes twice.
 
     `ask(messages)` opens one answer of the model: an async generator of texts, which is yours to close. It
-    breaks in every way of lesson 5. Then ask again, or for the rest, as long as there is hope: at least six
-    attempts in all, at most twelve. Wait between them, and never shorter than you are told. Silence is a
-    fault too: a model may take ten seconds to begin, and nobody waits for a minute. What cannot be mended is
-    raised.
+    breaks in every way of lesson 5. Then ask again, or for the rest. How long you go on when nothing gets
+    better is yours to choose, within six to twelve attempts in all. Wait between them, and never shorter than
+    you are told. Silence is a fault too: a model may take ten seconds to begin, so bear that; but bear no
+    single silence for a minute. What cannot be mended is raised: the error itself, or your own `from` it.
 
     >>> from streamlib.exercises.lesson_10 import HostileServer
     >>> server = HostileServer(["cut-after=5", "status=503", ""])
@@ -249,9 +253,15 @@ exercise = Exercise(
         hostile("slow to begin", "slow-first-byte=8", ""),
         hostile("no [DONE] at the end", "no-done"),
         hostile("a wrong request", "status=400"),
-        hostile("overloaded for ever", "status=503"),
-        hostile("cut, and then refused for ever", "cut-after=5", "refuse"),
-        hostile("cut, and then cut for ever, at once", "cut-after=5", "cut-after=0"),
+        hostile("overloaded for ever", "status=503", at_least=6),
+        hostile("cut, and then refused for ever", "cut-after=5", "refuse", at_least=6),
+        hostile("cut, and then cut for ever, at once", "cut-after=5", "cut-after=0", at_least=6),
+        hostile(
+            "stalls after 5 tokens, and then says nothing for ever",
+            "stall-after=5",
+            "stall-after=0",
+            at_least=2,
+        ),
         hostile(
             "breaks again and again", "cut-after=3", "status=500", "stall-after=4", "truncate-after=3", ""
         ),
@@ -318,6 +328,38 @@ async def with_a_queue_of_delays(document: str, ask: Ask) -> AsyncGenerator[str,
         finally:
             await stream.aclose()
         await asyncio.sleep(next(delays))
+
+
+@exercise.right
+async def silent_for_just_under_a_minute(document: str, ask: Ask) -> AsyncGenerator[str, None]:
+    said = ""
+    for attempt in range(1, 7):
+        try:
+            async with aclosing(timeouts(ask(with_rest(document, said)), first=10, between=5)) as texts:
+                async for text in texts:
+                    said += text
+                    yield text
+            return
+        except Exception as error:
+            if attempt == 6 or not is_transient(error):
+                raise
+            await asyncio.sleep(max(0.5, retry_after(error) or 0))
+
+
+@exercise.right
+async def with_long_pauses_at_the_end(document: str, ask: Ask) -> AsyncGenerator[str, None]:
+    said = ""
+    for attempt in range(1, 10):
+        try:
+            async with aclosing(timeouts(ask(with_rest(document, said)), first=15, between=8)) as texts:
+                async for text in texts:
+                    said += text
+                    yield text
+            return
+        except Exception as error:
+            if attempt == 9 or not is_transient(error):
+                raise
+            await asyncio.sleep(max(2.0 ** (attempt - 1), retry_after(error) or 0))
 
 
 @exercise.right
@@ -502,6 +544,19 @@ async def ends_in_silence(document: str, ask: Ask) -> AsyncGenerator[str, None]:
             if not is_transient(error):
                 raise
             await asyncio.sleep(max(next(delays), retry_after(error) or 0))
+
+
+@exercise.mistake(
+    "A model that falls silent for ever ends your summary as if it were whole: the last `TimeoutError` is swallowed. Let it be "
+    "raised, as every last error: the reader must learn of it."
+)
+async def takes_silence_for_the_end(document: str, ask: Ask) -> AsyncGenerator[str, None]:
+    try:
+        async with aclosing(summarise(document, ask)) as texts:
+            async for text in texts:
+                yield text
+    except TimeoutError:
+        return
 
 
 @exercise.mistake(

@@ -50,8 +50,13 @@ def text_chunk(text: str | None, finish_reason: str | None = None) -> ChatComple
 
 def usage_chunk(tokens: int) -> ChatCompletionChunk:
     """The usage chunk: no choices at all."""
-    usage = {"prompt_tokens": 9, "completion_tokens": tokens, "total_tokens": 9 + tokens}
-    return ChatCompletionChunk.model_validate(ENVELOPE | {"choices": [], "usage": usage})
+    return with_usage(EMPTY, tokens)
+
+
+def with_usage(chunk: ChatCompletionChunk, tokens: int) -> ChatCompletionChunk:
+    """The chunk with a usage."""
+    usage = CompletionUsage(prompt_tokens=9, completion_tokens=tokens, total_tokens=9 + tokens)
+    return chunk.model_copy(update={"usage": usage})
 
 
 def tool_chunk(*fragments: tuple[int, str | None, str | None, str | None]) -> ChatCompletionChunk:
@@ -86,8 +91,11 @@ def show(value: object) -> str | None:
     words = [repr(choice.delta.content)] if "content" in choice.delta.model_fields_set else []
     words += [f"role={choice.delta.role!r}"] if choice.delta.role else []
     for call in choice.delta.tool_calls or []:
-        words.append(f"tool {call.index} {call.function.arguments if call.function else None!r}")
+        names = [word for word in (call.id, call.function.name if call.function else None) if word]
+        arguments = call.function.arguments if call.function else None
+        words.append(" ".join([f"tool {call.index}", *names, repr(arguments)]))
     words += [f"finish_reason={choice.finish_reason!r}"] if choice.finish_reason else []
+    words += [f"usage={show(value.usage)}"] if value.usage else []
     return f"<chunk: {', '.join(words)}>"
 
 
@@ -289,6 +297,10 @@ collecting = Exercise(
         Case(
             answer(ROLE, text_chunk("Hi"), STOP, text_chunk(None)),
             note="a gateway sends one more chunk after the last",
+        ),
+        Case(
+            answer(with_usage(text_chunk("a"), 1), with_usage(text_chunk("b"), 2), STOP, usage_chunk(3)),
+            note="a server that sends the count so far with every chunk",
         ),
         Case(answer(), note="nothing at all"),
         Case(
@@ -517,6 +529,19 @@ async def keeps_one_number_of_the_usage(stream: AsyncIterable[ChatCompletionChun
         if chunk.usage:
             tokens = chunk.usage.completion_tokens
     return Completion("".join(parts), finish_reason, tokens)  # type: ignore[arg-type]
+
+
+@collecting.mistake(
+    "You keep the first usage. Some servers send the count so far with every chunk: only the last one is the whole."
+)
+async def keeps_the_first_usage(stream: AsyncIterable[ChatCompletionChunk]) -> Completion:
+    parts, finish_reason, usage = [], None, None
+    async for chunk in stream:
+        parts.append(delta_text(chunk))
+        if chunk.choices:
+            finish_reason = chunk.choices[0].finish_reason or finish_reason
+        usage = usage or chunk.usage
+    return Completion("".join(parts), finish_reason, usage)
 
 
 # stop_at
@@ -768,7 +793,7 @@ def merge_tool_calls(chunks: Iterable[ChatCompletionChunk]) -> list[ToolCall]:
                 call = calls.setdefault(fragment.index, {"id": "", "name": "", "arguments": ""})
                 call["id"] = fragment.id or call["id"]
                 if fragment.function:
-                    call["name"] += fragment.function.name or ""
+                    call["name"] = fragment.function.name or call["name"]
                     call["arguments"] += fragment.function.arguments or ""
     return [ToolCall(**call) for _, call in sorted(calls.items())]
 
@@ -816,13 +841,21 @@ merging = Exercise(
             note="two fragments in one chunk, and arguments that begin as None",
         ),
         Case(
+            [
+                tool_chunk((0, "call_1", "get_weather", '{"city": ')),
+                tool_chunk((0, "call_1", "get_weather", '"Oslo"}')),
+                TOOLS_DONE,
+            ],
+            note="a server that sends id and name again with every fragment",
+        ),
+        Case(
             [ROLE, text_chunk("No tool"), text_chunk(" needed."), STOP, usage_chunk(4)], note="text, no call"
         ),
         Case([], note="no chunks"),
     ],
     hints=(
         "Which field of a fragment says to which call it belongs? Only one of them is in every fragment.",
-        "Keep a dictionary from `index` to the call so far. Its id and name come once, its arguments piece by piece.",
+        "Keep a dictionary from `index` to the call so far. Its id and name come whole, its arguments piece by piece.",
         "`for fragment in chunk.choices[0].delta.tool_calls or []:` (after asking whether there are choices), then "
         '`call["arguments"] += fragment.function.arguments or ""`. Sort by index at the end.',
     ),
@@ -929,6 +962,22 @@ def last_fragment_wins(chunks: Iterable[ChatCompletionChunk]) -> list[ToolCall]:
                 call["id"] = fragment.id or call["id"]
                 call["name"] = fragment.function.name or call["name"]
                 call["arguments"] = fragment.function.arguments or ""
+    return [ToolCall(**calls[index]) for index in sorted(calls)]
+
+
+@merging.mistake(
+    "The name came twice, and you joined the two. A name is not sent in pieces: take it as it is. Only the arguments add up."
+)
+def adds_up_the_names(chunks: Iterable[ChatCompletionChunk]) -> list[ToolCall]:
+    calls: dict[int, dict[str, str]] = {}
+    for chunk in chunks:
+        for choice in chunk.choices:
+            for fragment in choice.delta.tool_calls or []:
+                assert fragment.function is not None
+                call = calls.setdefault(fragment.index, {"id": "", "name": "", "arguments": ""})
+                call["id"] = fragment.id or call["id"]
+                call["name"] += fragment.function.name or ""
+                call["arguments"] += fragment.function.arguments or ""
     return [ToolCall(**calls[index]) for index in sorted(calls)]
 
 

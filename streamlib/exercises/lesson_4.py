@@ -25,7 +25,7 @@ async def content_filter(
 ) -> AsyncIterator[str]:
     """The text of a stream with `mask` in place of each phrase of `blocklist`, however the text is cut.
 
-    Held back is less than the longest phrase: everything else goes out as soon as it comes.
+    Held back are fewer characters than the longest phrase has: the rest goes out as soon as it comes.
 
     >>> "".join([text async for text in content_filter(pieces("top se", "cret!"), ["secret"])])
     'top ***!'

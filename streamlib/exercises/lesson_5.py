@@ -117,6 +117,13 @@ timing = Exercise(
         Case(Source(A_B_C, at=[0.5, 2.0, 3.5]), 1.0, 2.0, note="a quick start, then slower, as allowed"),
         Case(Source(["a", "b"], at=[0.5, 1.0, 9.0]), 2.0, 1.0, note="the end itself takes 8 s"),
         Case(Source(A_B_C, every=0.5), 2.0, 1.0, pause=1.7, note="a reader who takes 1.7 s for each token"),
+        Case(
+            Source(A_B_C, at=[0.5, 2.5, 4.5]),
+            2.0,
+            1.0,
+            pause=1.7,
+            note="a reader who takes 1.7 s for each token, and then waits 0.3 s for the next",
+        ),
         Case(Source(["a", "", "b"], every=0.5), 2.0, 1.0, note="an empty token in the middle"),
         Case(Source([]), 2.0, 1.0, note="an empty stream"),
         Case(Source(["a"], error=ConnectionError("cut")), 2.0, 1.0, note="the stream breaks"),
@@ -128,7 +135,7 @@ timing = Exercise(
         "`async with asyncio.timeout(…)`. What does `anext` do at the end of the stream?",
         "`limit = first`, then in an endless loop: `async with asyncio.timeout(limit): token = await anext(stream)`, "
         "`except StopAsyncIteration: return`, then `yield token` outside the timeout, and `limit = between`. All of it in "
-        "`async with aclosing(stream)`.",
+        "`async with aclosing(stream)`; `aclosing` is in `contextlib`, as in lesson 3.",
     ),
 )
 
@@ -271,6 +278,26 @@ async def yields_inside_the_timeout(
 
 
 @timing.mistake(
+    "You set the time for the next token before you hand this one on, so your reader's own time counts. Set it when you "
+    "ask: after the `yield`."
+)
+async def counts_the_readers_time(
+    stream: AsyncGenerator[str, None], first: float, between: float
+) -> AsyncIterator[str]:
+    clock = asyncio.get_running_loop().time
+    due = clock() + first
+    async with aclosing(stream):
+        while True:
+            try:
+                async with asyncio.timeout_at(due):
+                    token = await anext(stream)
+            except StopAsyncIteration:
+                return
+            due = clock() + between
+            yield token
+
+
+@timing.mistake(
     "You look at the clock when the token is there: a token that never comes is never too late. Something has to wake you "
     "while you wait, such as `asyncio.timeout`."
 )
@@ -374,7 +401,7 @@ def backoff_delays(retries: int, base: float, cap: float, retry_after: float | N
     """The seconds to wait before each of `retries` further attempts.
 
     Each is random: the first between 0 and `base`, the next between 0 and twice that, then four times, and so
-    on, the upper end never above `cap`. When the server said `retry_after`, none is shorter than that.
+    on, the upper end never above `cap`. When the server said `retry_after`, that is added to each of them.
 
     >>> delays = backoff_delays(4, base=1.0, cap=5.0)
     >>> [0 <= delay <= limit for delay, limit in zip(delays, [1, 2, 4, 5])]
@@ -382,8 +409,8 @@ def backoff_delays(retries: int, base: float, cap: float, retry_after: float | N
     >>> min(backoff_delays(4, base=1.0, cap=5.0, retry_after=9.0)) >= 9
     True
     """
-    floor = retry_after or 0.0
-    return [max(floor, random.uniform(0, min(cap, base * 2**n))) for n in range(retries)]
+    told = retry_after or 0.0
+    return [told + random.uniform(0, min(cap, base * 2**n)) for n in range(retries)]
 
 
 DRAWS = 400
@@ -415,20 +442,21 @@ def drawn(retries: int, base: float, cap: float) -> Case:
 
 
 def told(retries: int, base: float, cap: float, retry_after: float) -> Case:
-    """Whether what the server asked for holds, added to or taken as the least."""
+    """Where the delays of many clients lie that were all told the same, and whether any come back together."""
 
     async def play(solution: Callable[..., list[float]], stage: Stage) -> object:
         clients = [list(solution(retries, base, cap, retry_after)) for _ in range(DRAWS)]
-        numbered = [(n, delay) for delays in clients for n, delay in enumerate(delays, 1)]
-        seen: dict[str, object] = {
-            "delays": len(numbered),
-            "shorter than retry_after, delays": sorted({n for n, delay in numbered if delay < retry_after}),
-            "longer than retry_after + cap, delays": sorted(
-                {n for n, delay in numbered if delay > retry_after + cap}
-            ),
-        }
-        if retry_after < min(cap, base * 2 ** (retries - 1)):
-            seen["all clients wait equally long"] = len({tuple(delays) for delays in clients}) == 1
+        seen = [f"delays per client: {sorted({len(delays) for delays in clients})}"]
+        for n, delays in enumerate(zip(*clients, strict=False)):
+            if len(set(delays)) == 1:
+                seen.append(f"delay {n + 1}: all clients wait {delays[0]:g} s, and come back together")
+                continue
+            tenth = min(cap, base * 2**n) / 10
+            low, high = (
+                round(retry_after + round((end - retry_after) / tenth) * tenth, 2)
+                for end in (min(delays), max(delays))
+            )
+            seen.append(f"delay {n + 1} of all clients: about {low:g} to {high:g} s")
         return seen
 
     note = f"{DRAWS} clients, {retries} delays each, base={base:g}, cap={cap:g}, retry_after={retry_after:g}"
@@ -447,9 +475,9 @@ waiting = Exercise(
     hints=(
         "What doubles from one delay to the next is not the delay, it is the upper end of the range it is drawn from.",
         "`random.uniform(0, end)` draws one. The end for number n (from 0) is `base * 2**n`, or `cap` where that is "
-        "smaller. Then make sure that it is not shorter than `retry_after`.",
-        "For each n in `range(retries)`: `random.uniform(0, min(cap, base * 2**n))`, then "
-        "`max(retry_after or 0, …)` of it. Draw anew for each.",
+        "smaller. What the server said is added: all who were told the same still come back one by one.",
+        "For each n in `range(retries)`: `(retry_after or 0) + random.uniform(0, min(cap, base * 2**n))`. Draw anew for "
+        "each.",
     ),
 )
 
@@ -462,19 +490,18 @@ def doubling_on_the_way(
     end = base
     while len(delays) < retries:
         delay = random.random() * min(end, cap)
-        if retry_after is not None and delay < retry_after:
-            delay = retry_after
+        if retry_after is not None:
+            delay += retry_after
         delays.append(delay)
         end *= 2
     return delays
 
 
 @waiting.right
-def adding_to_what_was_told(
-    retries: int, base: float, cap: float, retry_after: float | None = None
-) -> list[float]:
+def between_two_ends(retries: int, base: float, cap: float, retry_after: float | None = None) -> list[float]:
+    least = 0 if retry_after is None else retry_after
     ends = [min(cap, base * pow(2, n)) for n in range(retries)]
-    return [(retry_after or 0) + random.uniform(0, end) for end in ends]
+    return [random.uniform(least, least + end) for end in ends]
 
 
 @waiting.right
@@ -487,7 +514,7 @@ def with_a_source_of_its_own(
         end = base
         for _ in range(n):
             end = min(cap, end * 2)
-        delays.append(max(chance.uniform(0.0, end), retry_after if retry_after else 0.0))
+        delays.append(chance.uniform(0.0, end) + (retry_after if retry_after else 0.0))
     return delays
 
 
@@ -496,24 +523,24 @@ def with_a_source_of_its_own(
     "whole range, from 0 up."
 )
 def no_jitter(retries: int, base: float, cap: float, retry_after: float | None = None) -> list[float]:
-    return [max(retry_after or 0.0, min(cap, base * 2**n)) for n in range(retries)]
+    return [(retry_after or 0.0) + min(cap, base * 2**n) for n in range(retries)]
 
 
 @waiting.mistake(
     "You vary the delay a little, so the clients still come in a crowd, only a wider one. Full jitter draws from 0 on."
 )
 def a_little_jitter(retries: int, base: float, cap: float, retry_after: float | None = None) -> list[float]:
-    return [max(retry_after or 0.0, min(cap, base * 2**n) * random.uniform(0.75, 1)) for n in range(retries)]
+    return [(retry_after or 0.0) + min(cap, base * 2**n) * random.uniform(0.75, 1) for n in range(retries)]
 
 
 @waiting.mistake("Half of each delay is fixed. Full jitter draws from the whole range, from 0 on.")
 def half_jitter(retries: int, base: float, cap: float, retry_after: float | None = None) -> list[float]:
-    return [max(retry_after or 0.0, min(cap, base * 2**n) * random.uniform(0.5, 1)) for n in range(retries)]
+    return [(retry_after or 0.0) + min(cap, base * 2**n) * random.uniform(0.5, 1) for n in range(retries)]
 
 
 @waiting.mistake("There is no cap: after ten failures somebody would wait for a quarter of an hour.")
 def no_cap(retries: int, base: float, cap: float, retry_after: float | None = None) -> list[float]:
-    return [max(retry_after or 0.0, random.uniform(0, base * 2**n)) for n in range(retries)]
+    return [(retry_after or 0.0) + random.uniform(0, base * 2**n) for n in range(retries)]
 
 
 @waiting.mistake(
@@ -522,19 +549,19 @@ def no_cap(retries: int, base: float, cap: float, retry_after: float | None = No
 def caps_after_drawing(
     retries: int, base: float, cap: float, retry_after: float | None = None
 ) -> list[float]:
-    return [max(retry_after or 0.0, min(cap, random.uniform(0, base * 2**n))) for n in range(retries)]
+    return [(retry_after or 0.0) + min(cap, random.uniform(0, base * 2**n)) for n in range(retries)]
 
 
 @waiting.mistake(
     "The range grows by the same step each time. It doubles: a server in trouble needs room quickly."
 )
 def grows_in_steps(retries: int, base: float, cap: float, retry_after: float | None = None) -> list[float]:
-    return [max(retry_after or 0.0, random.uniform(0, min(cap, base * (n + 1)))) for n in range(retries)]
+    return [(retry_after or 0.0) + random.uniform(0, min(cap, base * (n + 1))) for n in range(retries)]
 
 
 @waiting.mistake("The first range ends at `base` itself: `2**0` is 1, so count from 0.")
 def doubles_too_early(retries: int, base: float, cap: float, retry_after: float | None = None) -> list[float]:
-    return [max(retry_after or 0.0, random.uniform(0, min(cap, base * 2**n))) for n in range(1, retries + 1)]
+    return [(retry_after or 0.0) + random.uniform(0, min(cap, base * 2**n)) for n in range(1, retries + 1)]
 
 
 @waiting.mistake(
@@ -542,10 +569,12 @@ def doubles_too_early(retries: int, base: float, cap: float, retry_after: float 
 )
 def draws_once(retries: int, base: float, cap: float, retry_after: float | None = None) -> list[float]:
     part = random.random()
-    return [max(retry_after or 0.0, part * min(cap, base * 2**n)) for n in range(retries)]
+    return [(retry_after or 0.0) + part * min(cap, base * 2**n) for n in range(retries)]
 
 
-@waiting.mistake("The server said how long to wait, and some delays are shorter. What it says is the least.")
+@waiting.mistake(
+    "The server said how long to wait, and some delays are shorter. What it says is the least: add it to each."
+)
 def ignores_retry_after(
     retries: int, base: float, cap: float, retry_after: float | None = None
 ) -> list[float]:
@@ -557,12 +586,12 @@ def ignores_retry_after(
 )
 def caps_retry_after(retries: int, base: float, cap: float, retry_after: float | None = None) -> list[float]:
     ends = [min(cap, base * 2**n) for n in range(retries)]
-    return [min(cap, max(retry_after or 0.0, random.uniform(0, end))) for end in ends]
+    return [min(cap, (retry_after or 0.0) + random.uniform(0, end)) for end in ends]
 
 
 @waiting.mistake(
     "Told how long to wait, you wait for exactly that each time, so all clients come back together. What the server says is "
-    "the least: a longer delay of your own stays as it is."
+    "the least: the chance is added to it."
 )
 def waits_exactly_as_told(
     retries: int, base: float, cap: float, retry_after: float | None = None
@@ -572,21 +601,26 @@ def waits_exactly_as_told(
     return [random.uniform(0, min(cap, base * 2**n)) for n in range(retries)]
 
 
-@waiting.mistake("`retry_after` holds for the first delay only. None of them may be shorter.")
+@waiting.mistake(
+    "You take the longer of the two. Whoever draws less than the server said then waits for exactly that, and all of these "
+    "come back together. Add what the server said to what you draw."
+)
+def takes_the_longer(retries: int, base: float, cap: float, retry_after: float | None = None) -> list[float]:
+    return [max(retry_after or 0.0, random.uniform(0, min(cap, base * 2**n))) for n in range(retries)]
+
+
+@waiting.mistake("You add `retry_after` to the first delay only. None of them may be shorter.")
 def listens_once(retries: int, base: float, cap: float, retry_after: float | None = None) -> list[float]:
     delays = [random.uniform(0, min(cap, base * 2**n)) for n in range(retries)]
-    return [max(delay, retry_after or 0.0) if n == 0 else delay for n, delay in enumerate(delays)]
+    return [delay + (retry_after or 0.0) if n == 0 else delay for n, delay in enumerate(delays)]
 
 
 @waiting.mistake(
-    "Mostly the server says nothing: then `retry_after` is None, and None cannot be compared with a number. "
-    "`retry_after or 0` can."
+    "Mostly the server says nothing: then `retry_after` is None, and None is no number. `retry_after or 0` is one."
 )
-def compares_with_none(
-    retries: int, base: float, cap: float, retry_after: float | None = None
-) -> list[float]:
-    least: Any = retry_after
-    return [max(least, random.uniform(0, min(cap, base * 2**n))) for n in range(retries)]
+def adds_to_none(retries: int, base: float, cap: float, retry_after: float | None = None) -> list[float]:
+    told: Any = retry_after
+    return [told + random.uniform(0, min(cap, base * 2**n)) for n in range(retries)]
 
 
 @waiting.mistake(
@@ -595,7 +629,7 @@ def compares_with_none(
 )
 def same_seed_for_all(retries: int, base: float, cap: float, retry_after: float | None = None) -> list[float]:
     chance = random.Random(0)
-    return [max(retry_after or 0.0, chance.uniform(0, min(cap, base * 2**n))) for n in range(retries)]
+    return [(retry_after or 0.0) + chance.uniform(0, min(cap, base * 2**n)) for n in range(retries)]
 
 
 # retry_until_first_token

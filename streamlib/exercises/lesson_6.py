@@ -18,9 +18,9 @@ from ..sse import ServerSentEvent, SSEParser, encode
 def sse_format(data: str, event: str | None = None, id: str | None = None) -> str:
     r"""One event as text, from its first field to the empty line that ends it.
 
-    The fields come in the order `event`, `id`, `data`; a name or an id that is None has no line. Whatever the
-    data holds, a reader gets it back: each of its lines is a `data` line. A name or an id with a line end in
-    it is a `ValueError`.
+    The fields come in the order `event`, `id`, `data`; a name or an id that is None has no line. Each line of
+    the data is a `data` line. Whatever the data holds, a reader gets it back, with LF for every CR, LF and
+    CR LF: to the format they are one line end. A name or an id with a line end in it is a `ValueError`.
 
     >>> sse_format("Hello", id="7")
     'id: 7\ndata: Hello\n\n'
@@ -279,8 +279,8 @@ async def event_stream(tokens: AsyncGenerator[str, None], heartbeat: float) -> A
 
     Each token is an event whose data is the token as JSON. Whenever `heartbeat` seconds have passed without a
     token there is a comment, `b": still here\n\n"`, and again after as many more. After the last token there
-    is an event named `done` with the data `{}`. An error of `tokens` goes through. When the reader leaves, at
-    whatever moment, `tokens` is closed.
+    is an event named `done` with the data `{}`. An error of `tokens` goes through. For a slow reader, at most
+    three tokens are made ahead of what it took. When it leaves, at whatever moment, `tokens` is closed.
 
     >>> async for piece in event_stream(slow(["Hel", "lo"], every=0.8), heartbeat=0.5):
     ...     print(piece)
@@ -892,8 +892,8 @@ async def takes_empty_for_the_end(
 
 
 @serving.mistake(
-    "Your task reads the model as fast as it can, into a queue without a limit. A slow reader who then leaves has paid for "
-    "tokens that nobody saw. `asyncio.Queue(maxsize=1)` makes the task wait."
+    "Your task reads the model as fast as it can, into a queue with no limit, or a large one. When a slow reader leaves, "
+    "you have paid for tokens that nobody saw. `asyncio.Queue(maxsize=1)` makes the task wait."
 )
 async def queue_without_a_limit(tokens: AsyncGenerator[str, None], heartbeat: float) -> AsyncIterator[bytes]:
     queue: asyncio.Queue[Any] = asyncio.Queue()

@@ -482,8 +482,9 @@ def whole_numbers(arrivals: list[float]) -> float | None:
 def percentile(values: list[float], q: float) -> float | None:
     """The value that `q` percent of `values` do not exceed; None when there are no values.
 
-    Sort the values and give them places: 0 for the least, `len(values) - 1` for the greatest. The percentile
-    stands at `q` percent of the way, and between two values in proportion, as `numpy.percentile` has it.
+    Sort the values (the list itself stays as it is) and give them places: 0 for the least, `len(values) - 1`
+    for the greatest. The percentile stands at `q` percent of the way, and between two values in proportion,
+    as `numpy.percentile` has it.
 
     >>> percentile([4.0, 1.0, 2.0], 50)
     2.0

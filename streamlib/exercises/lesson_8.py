@@ -34,7 +34,7 @@ async def summarise_all(documents: Sequence[str], summarise: Summarise, limit: i
     """The summary of each document, in the order of the documents; where one fails, its exception.
 
     `await summarise(document)` makes one. At most `limit` are in the making at once, and never fewer while
-    documents wait.
+    documents wait. When the call is cancelled, nothing that it began runs on.
 
     >>> await summarise_all(["one", "damaged", "three"], one_summary, limit=2)
     ['one, in short', ConnectionError('cut'), 'three, in short']
@@ -429,8 +429,9 @@ async def rate_limited(jobs: AsyncIterable[Job], per_minute: int) -> list[str]:
     """The answers of all jobs, in the order in which the jobs came.
 
     `await job()` makes a request and gives its answer. In any 60 seconds, wherever they begin, at most
-    `per_minute` jobs are started, and none is started later than that asks for. They come in over time, and
-    may last longer than a minute. To keep it short, no job fails.
+    `per_minute` jobs are started, and none is started later than that asks for: a job may start exactly 60
+    seconds after another one. They come in over time, and may last longer than a minute. To keep it short,
+    no job fails.
 
     >>> await rate_limited(coming(0, 0, 30), per_minute=2)
     ['answer to job 1', 'answer to job 2', 'answer to job 3']

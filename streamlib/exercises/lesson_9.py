@@ -134,7 +134,7 @@ def show(value: object) -> str | None:
             return "<openai: choices=[]>"
         choice = value.choices[0]
         words = [repr(choice.delta.content)]
-        words += [f"finish_reason={choice.finish_reason!r}"] if choice.finish_reason else []
+        words += [f"finish_reason={choice.finish_reason!r}"] if choice.finish_reason is not None else []
         return f"<openai: {', '.join(words)}>"
     if "type" in value.__dict__:
         delta = getattr(value, "delta", None)
@@ -175,7 +175,7 @@ async def text_deltas(events: AsyncIterable[Any], provider: str) -> AsyncIterato
             case "openai":
                 for choice in event.choices:
                     text = choice.delta.content
-                    ended = ended or choice.finish_reason is not None
+                    ended = ended or bool(choice.finish_reason)
             case "anthropic":
                 if event.type == "content_block_delta" and event.delta.type == "text_delta":
                     text = event.delta.text
@@ -184,7 +184,7 @@ async def text_deltas(events: AsyncIterable[Any], provider: str) -> AsyncIterato
                 for candidate in event.candidates or []:
                     parts = candidate.content.parts if candidate.content else None
                     text = "".join(part.text or "" for part in parts or [] if not part.thought)
-                    ended = ended or candidate.finish_reason is not None
+                    ended = ended or bool(candidate.finish_reason)
         if text:
             yield text
     if not ended:
@@ -238,6 +238,14 @@ adapting = Exercise(
             *events_of("openai", "Hi"),
             chunk(None),
             note="a gateway sends one more chunk after the last",
+        ),
+        sent("openai", chunk("Half", ""), chunk(" an", ""), note='the finish reason is "" all the time'),
+        sent(
+            "openai",
+            chunk("Hi", ""),
+            chunk("!", ""),
+            chunk("", "stop"),
+            note='the finish reason is "" until it is "stop"',
         ),
         sent(
             "anthropic",
@@ -327,7 +335,7 @@ adapting = Exercise(
         "Three questions for each provider: where is the text, when is there none, and which event says that the answer "
         "is over? The table above has a row for each.",
         "Keep one thing in mind while you read: whether the end was announced. In OpenAI's chunks it is a "
-        "`finish_reason` that is not None, in Anthropic's events `message_stop`, in Google's chunks the candidate's "
+        "`finish_reason` that is neither None nor empty, in Anthropic's events `message_stop`, in Google's chunks the candidate's "
         "`finish_reason`. If it never came, raise after the loop.",
         "Inside `async for event in events`: for OpenAI loop over `event.choices` (it may be empty); for Anthropic look at "
         '`event.type` first, then at `event.delta.type == "text_delta"`; for Google loop over the parts of the first '
@@ -711,6 +719,23 @@ async def raises_the_library_s(events: AsyncIterable[Any], provider: str) -> Asy
             yield text
     if not over:
         raise StreamTruncated("half an answer")
+
+
+@adapting.mistake(
+    'A `finish_reason` of `""` is no reason, and you take it for one. Some servers send it in every chunk where others send '
+    "`None`: ask whether it says something, not whether it is there."
+)
+async def empty_is_a_reason(events: AsyncIterable[Any], provider: str) -> AsyncIterator[str]:
+    over = False
+    async for event in events:
+        if provider == "openai":
+            over = over or any(choice.finish_reason is not None for choice in event.choices)
+        else:
+            over = over or _ended(event, provider)
+        if text := _text(event, provider):
+            yield text
+    if not over:
+        raise ConnectionError
 
 
 @adapting.mistake(

@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from streamlib.checker import Exercise, judge
+from streamlib.checker import Case, Exercise, judge
+from streamlib.checker.clock import Clock, VirtualLoop
 from streamlib.checker.guard import _Worker
 
 from . import samples
@@ -293,6 +294,9 @@ TABLE = [(fn, samples.plain, state) for fn, state in PLAIN] + [
 def test_it_ends_as_a_verdict_and_the_next_check_works(
     answer: Callable[..., Any], exercise: Exercise, state: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        gc.collect()  # what other tests left, such as their event loops, must not count
     began = time.perf_counter()
     verdict = judge(answer, exercise, seconds=0.6)
     assert verdict.state == state, verdict
@@ -310,6 +314,44 @@ def test_the_default_bound_is_below_five_seconds() -> None:
     from streamlib.checker.judge import SECONDS
 
     assert SECONDS + 0.1 + guard.INSISTING + 0.02 < 5
+
+
+def test_a_slow_answer_is_not_an_endless_one() -> None:
+    """Each case has the time to itself: on a slow machine all of them together take longer."""
+
+    def double(numbers: list[int]) -> list[int]:
+        REAL["sleep"](0.3)
+        return [2 * number for number in numbers]
+
+    assert judge(double, samples.plain, seconds=0.7).passed
+
+
+def test_a_mistake_that_is_slow_is_told_by_its_name() -> None:
+    def double(numbers: list[int]) -> list[int]:
+        if not numbers:
+            REAL["sleep"](0.5)
+        return [number + 2 for number in numbers]
+
+    exercise = Exercise(samples.double, samples.plain.cases, samples.HINTS)
+    for name in ("one", "two"):  # two that fit: to tell them apart, the other cases are played
+
+        def mistaken(numbers: list[int]) -> list[int]:
+            return double(numbers)
+
+        mistaken.__name__ = name
+        exercise.mistake(name)(mistaken)
+    assert judge(double, exercise, seconds=0.7).mistake == "one"
+
+
+def test_many_slow_cases_have_an_end_too() -> None:
+    def double(numbers: list[int]) -> list[int]:
+        REAL["sleep"](0.2)
+        return [2 * number for number in numbers]
+
+    exercise = Exercise(samples.double, [Case([number]) for number in range(20)], samples.HINTS)
+    verdict = judge(double, exercise, seconds=0.3)
+    assert verdict.state == "stuck"
+    assert "still running after 1.5 seconds" in verdict.message
 
 
 def test_the_stuck_line_is_named() -> None:
@@ -383,6 +425,52 @@ def test_what_is_known_before_time_runs_out_is_the_verdict() -> None:
     verdict = judge(double, exercise, seconds=0.5)
     assert (verdict.state, verdict.mistake) == ("wrong", None)
     assert "item 2" in verdict.message or "expected `[2, 4]`" in verdict.message
+
+
+def test_halt_in_a_finalizer_is_nobody_s_news(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python hands it to `sys.unraisablehook`, which a notebook or a test runner may have replaced."""
+
+    class Endless:
+        def __del__(self) -> None:
+            while True:
+                pass
+
+    def double(numbers: list[int]) -> list[int]:
+        Endless()
+        return [2 * number for number in numbers]
+
+    told: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", told.append)
+    assert judge(double, samples.plain, seconds=0.2).state == "stuck"
+    assert told == []
+    assert sys.unraisablehook == told.append
+
+
+def test_what_a_finalizer_raises_is_printed_on_the_stage(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Bad:
+        def __del__(self) -> None:
+            raise ValueError("in the finalizer")
+
+    def double(numbers: list[int]) -> list[int]:
+        Bad()
+        return [2 * number for number in numbers]
+
+    told: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", told.append)
+    verdict = judge(double, samples.plain)
+    assert verdict.passed
+    assert "in the finalizer" in repr(verdict)
+    assert told == []
+
+
+def test_a_loop_that_was_not_closed_goes_quietly() -> None:
+    """As when the guard ends a thread in the middle of closing it."""
+    loop = VirtualLoop(Clock(1))
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        del loop
+        gc.collect()
+    assert [str(warning.message) for warning in said] == []
 
 
 def test_an_interrupt_of_the_person_ends_the_answers_thread(monkeypatch: pytest.MonkeyPatch) -> None:
