@@ -53,23 +53,19 @@ class _Worker(threading.Thread, Generic[T]):
 
     def run(self) -> None:
         try:
-            mute_this_thread()
-            self.results.append(self._work())
+            try:
+                mute_this_thread()
+                self.results.append(self._work())
+            finally:
+                # From here on nothing is thrown in: inside `threading` itself an exception would do damage.
+                # At most one was under way. It is raised in the next line or the one after, or taken back.
+                self.open_to_halt = False
+                with self._turnstile:
+                    _throw(self, None)
         except Halt:
             pass
         except BaseException as error:
             self.error = error
-        self._leave()
-
-    def _leave(self) -> None:
-        """From here on nothing is thrown in: inside `threading` itself an exception would do damage."""
-        while self.open_to_halt:
-            try:
-                with self._turnstile:
-                    _throw(self, None)
-                    self.open_to_halt = False
-            except Halt:
-                continue
         self.done.set()
 
     def may_print(self) -> bool:

@@ -12,6 +12,7 @@ import gc
 import inspect
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any
@@ -28,6 +29,7 @@ from .verdict import State, Verdict
 from .wording import call_text
 
 SECONDS = 3.0  # of real time for one case, five times that for all; ending a thread takes up to 0.6 more
+FIRST_SECONDS = 60.0  # for the reference, the first time: it may load what takes long on a busy machine
 PATIENCE = 10_000.0  # virtual seconds an answer may go on after the reference is done
 
 _one_at_a_time = threading.Lock()
@@ -54,6 +56,7 @@ def judge(solution: Solution, exercise: Exercise, *, seconds: float = SECONDS) -
     names = plain.__globals__ if plain is not None else {}
     trial = Trial()
     with _one_at_a_time, Interception(names) as interception:
+        warm_up(exercise.reference, exercise.cases[0])
         try:
             work = functools.partial(tidily, solution, exercise, home, trial)
             return run_guarded(work, step=lambda: trial.steps, seconds=seconds)
@@ -66,6 +69,13 @@ def judge(solution: Solution, exercise: Exercise, *, seconds: float = SECONDS) -
             verdict = failed(exercise, trial, "stuck", Difference("stuck", facts))
         free_memory()
         return verdict
+
+
+@functools.cache
+def warm_up(reference: Solution, case: Case) -> None:
+    """Play the reference once before time counts: the seconds that a tokenizer takes to load are our own."""
+    with suppress(Overrun):
+        run_guarded(functools.partial(run_case, reference, case), seconds=FIRST_SECONDS)
 
 
 def tidily(solution: Solution, exercise: Exercise, home: str, trial: Trial) -> Verdict:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import gc
 import itertools
 import sys
@@ -324,6 +325,21 @@ def test_a_slow_answer_is_not_an_endless_one() -> None:
         return [2 * number for number in numbers]
 
     assert judge(double, samples.plain, seconds=0.7).passed
+
+
+def test_what_the_reference_loads_at_first_is_not_the_answer_s_time() -> None:
+    """A tokenizer, on a new and busy machine: the answer only happens to be the first that needs it."""
+
+    @functools.cache
+    def load() -> int:
+        REAL["sleep"](1.5)
+        return 2
+
+    def double(numbers: list[int]) -> list[int]:
+        return [load() * number for number in numbers]
+
+    exercise = Exercise(double, samples.plain.cases, samples.HINTS)
+    assert judge(lambda numbers: [load() * number for number in numbers], exercise, seconds=0.7).passed
 
 
 def test_a_mistake_that_is_slow_is_told_by_its_name() -> None:
