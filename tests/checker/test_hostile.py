@@ -486,7 +486,8 @@ def test_a_loop_that_was_not_closed_goes_quietly() -> None:
         warnings.simplefilter("always")
         del loop
         gc.collect()
-    assert [str(warning.message) for warning in said] == []
+    # Only of this loop: those that other tests left behind (nbclient leaves some) are collected here, too.
+    assert [str(warning.message) for warning in said if "VirtualLoop" in str(warning.message)] == []
 
 
 def test_an_interrupt_of_the_person_ends_the_answers_thread(monkeypatch: pytest.MonkeyPatch) -> None:
